@@ -1,0 +1,3 @@
+"""tao-run: post-training of world models in which green means right."""
+
+__version__ = "0.1.0"

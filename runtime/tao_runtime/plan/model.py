@@ -1,0 +1,265 @@
+"""The plan: all the arithmetic of a run, in one vocabulary for every family. Values only; the engine reads nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from tao_runtime.errors import Frozen
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+
+class LoraPlan(Frozen):
+    """peft's LoRA, every key resolved."""
+
+    r: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+    modules_to_save: tuple[str, ...]
+    use_rslora: bool
+    init: bool | str
+    rank_pattern: dict[str, int]
+    alpha_pattern: dict[str, float]
+
+
+class ModelPlan(Frozen):
+    """Which weights, at which revision, and what of them is trained."""
+
+    path: str = Field(description="local directory or hub id")
+    revision: str | None = None
+    base_path: str | None = Field(default=None, description="the base that an adapter is put on")
+    max_length: int = Field(description="tokens a sample may have")
+    dtype: Dtype = "bfloat16"
+    lora: LoraPlan | None = None
+    trainable_map: dict[str, bool] = Field(default_factory=dict)
+    freeze_pattern: tuple[str, ...] = ()
+    trainable_pattern: tuple[str, ...] = ()
+
+
+class SamplingPlan(Frozen):
+    """How frames are taken from a video and how large they get."""
+
+    fps: float | None = Field(default=None, description="frames per second of video time")
+    num_frames: int | None = None
+    min_frames: int | None = None
+    max_frames: int | None = None
+    min_pixels: int | None = Field(default=None, description="pixels of one frame")
+    max_pixels: int | None = Field(default=None, description="pixels of one frame")
+    total_pixels: int | None = Field(default=None, description="pixels of all sampled frames of a video")
+
+
+class DatasetPlan(Frozen):
+    """One data set as the engine reads it."""
+
+    annotation: str
+    media_root: str
+    num_records: int | None = Field(description="records that will be used; null: not known before the run")
+    sha256: str | None = None
+    exclude: tuple[int, ...] = Field(default=(), description="record indices held out of this set, by the auto-split")
+    only: tuple[int, ...] | None = Field(default=None, description="if set, the record indices that make up this set")
+    response_mode: str = Field(default="answer", description="which part of an answer is supervised")
+
+
+class DataPlan(Frozen):
+    """What a sample is made of, and the budget for bad ones."""
+
+    train: DatasetPlan
+    val: DatasetPlan | None = None
+    sampling: SamplingPlan
+    system_prompt: str = ""
+    conversation_key: str = "conversations"
+    prompt_format: str
+    num_workers: int = 0
+    prefetch_factor: int = 2
+    cache_bytes: int = Field(default=0, description="budget of decoded frames kept in memory, per process")
+    bad_sample_budget: int = Field(default=0, description="samples that may fail to decode before the run stops")
+
+
+class BatchPlan(Frozen):
+    """How a global batch is cut: rank x accumulation x micro."""
+
+    per_rank: int
+    micro: int
+    accumulation: int | None = Field(description="micro-batches per optimizer step; null: micro does not divide per_rank")
+    data_parallel: int | None = Field(description="data-parallel ranks; null: the mesh does not fit the world")
+    global_batch: int | None
+    shuffle: bool = True
+    seed: int = 0
+    drop_last: bool = True
+
+
+class StepPlan(Frozen):
+    """How many optimizer steps there are."""
+
+    epochs: int
+    per_epoch: int | None
+    total: int | None
+    dropped_per_epoch: int | None = Field(default=None, description="records left over each epoch; others each time")
+    limit: int | None = Field(default=None, description="upper bound that the spec sets on total")
+
+
+class OptimizerPlan(Frozen):
+    name: Literal["AdamW", "Adam"]
+    lr: dict[str, float] = Field(description="learning rate by part of the model; 'global' is every other parameter")
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    implementation: Literal["fused", "foreach", "for-loop"]
+    grad_clip: float = Field(description="largest global L2 norm of the gradient; 0: not clipped")
+
+
+class SchedulePlan(Frozen):
+    """Factor on the learning rate: linear warm-up, then decay to a floor."""
+
+    warmup_steps: int | None
+    decay: Literal["linear", "sqrt", "cosine", "none"]
+    min_factor: float
+    total_steps: int | None
+
+
+class MeshPlan(Frozen):
+    """The device mesh: dp_replicate x dp_shard x cp x tp x pp must equal world."""
+
+    world: int
+    dp_replicate: int | None
+    dp_shard: int | None
+    cp: int = 1
+    tp: int = 1
+    pp: int = 1
+
+
+class PrecisionPlan(Frozen):
+    master: Dtype = Field(description="storage and optimizer dtype")
+    compute: Dtype
+    reduce: Dtype = Field(description="dtype of the gradient reduction")
+    reshard_after_forward: bool | None = Field(default=None, description="null: all blocks but the last")
+    offload: bool = Field(default=False, description="parameters, gradients and optimizer state on the CPU")
+    activation_checkpointing: bool = True
+    compile: bool = False
+    deterministic: bool = False
+
+
+class CheckpointPlan(Frozen):
+    enabled: bool
+    every_steps: int | None = Field(description="null: not known, or only at the end")
+    max_keep: int = Field(description="-1: all")
+    mode: Literal["sync", "async"]
+    resume: bool
+    warm_start: str | None = Field(default=None, description="directory whose weights start the run")
+    export_safetensors: bool
+
+
+class ValidationPlan(Frozen):
+    enabled: bool
+    every_steps: int | None
+    before_train: bool = False
+    batch_size: int
+    num_workers: int = 0
+    prefetch_factor: int = 2
+    cache: bool = False
+
+
+class LoggingPlan(Frozen):
+    loggers: tuple[str, ...]
+    project: str
+    experiment: str
+    group: str | None = None
+    every_steps: int = 1
+
+
+class EstimatePlan(Frozen):
+    """What the run should cost. Null where it cannot be known."""
+
+    trainable_parameters: int | None = None
+    state_bytes_per_rank: int | None = Field(
+        default=None, description="weights, gradients and optimizer state of one rank; activations not included"
+    )
+    checkpoint_bytes: int | None = None
+    max_tokens: int | None = Field(default=None, description="upper bound of the longest sample")
+    max_tokens_record: int | None = None
+
+
+class TrainPlan(Frozen):
+    """A training run: what the engine executes."""
+
+    schema_version: Literal["tao-run/train-plan/1"] = Field(default="tao-run/train-plan/1", alias="schema")
+    family: str
+    action: Literal["train"] = "train"
+    spec_sha256: str
+    output_dir: str
+    seed: int
+    model: ModelPlan
+    data: DataPlan
+    batch: BatchPlan
+    steps: StepPlan
+    optimizer: OptimizerPlan
+    schedule: SchedulePlan
+    mesh: MeshPlan
+    precision: PrecisionPlan
+    checkpoint: CheckpointPlan
+    validation: ValidationPlan
+    logging: LoggingPlan
+    estimate: EstimatePlan
+
+
+class GenerationPlan(Frozen):
+    """How answers are generated."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    repetition_penalty: float = 1.0
+    batch_size: int = 8
+    seed: int = 0
+
+
+class EvaluatePlan(Frozen):
+    """An evaluation: which model answers which records, and how the answers are judged."""
+
+    schema_version: Literal["tao-run/evaluate-plan/1"] = Field(default="tao-run/evaluate-plan/1", alias="schema")
+    family: str
+    action: Literal["evaluate"] = "evaluate"
+    spec_sha256: str
+    output_dir: str
+    model: ModelPlan
+    data: DatasetPlan
+    sampling: SamplingPlan
+    system_prompt: str
+    prompt_format: str
+    generation: GenerationPlan
+    world: int
+    task: str = Field(description="'' detects yes/no answers; its_directionality; mcq; binary; text")
+    answer_type: str
+    text_metrics: tuple[str, ...] = ()
+    metric_options: dict[str, JsonValue] = Field(default_factory=dict)
+    soft_accuracy_threshold: float | None = Field(default=None, description="null: not computed")
+    limit: int | None = None
+    shard_id: int = 0
+    skip_saved: bool = False
+    save_individual: bool = True
+    save_summary: bool = True
+    save_confusion_matrix: bool = True
+
+
+class InferencePlan(Frozen):
+    """Answers for a file, a folder or an annotation file, without ground truth."""
+
+    schema_version: Literal["tao-run/inference-plan/1"] = Field(default="tao-run/inference-plan/1", alias="schema")
+    family: str
+    action: Literal["inference"] = "inference"
+    spec_sha256: str
+    output_dir: str
+    model: ModelPlan
+    media: str
+    media_kind: Literal["video", "image"]
+    prompt: str
+    sampling: SamplingPlan
+    system_prompt: str = ""
+    prompt_format: str
+    generation: GenerationPlan
+    world: int
+
+
+Plan = TrainPlan | EvaluatePlan | InferencePlan

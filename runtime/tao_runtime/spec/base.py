@@ -1,0 +1,68 @@
+"""What every spec is: a frozen pydantic model that can say which data, model and directory it names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """A table of a spec. Unknown keys are refused; values never change after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetRef:
+    """A dataset as a spec names it. `annotation` may be a directory: root mode, `<root>/annotations.json` + `<root>`."""
+
+    label: str  # train, val, eval, calibration
+    annotation: str
+    media: str  # "" means the directory that holds the annotation file
+    annotation_key: str  # the spec key that a finding should name
+    media_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A model as a spec names it: a local directory, `org/name` on the hub, or `hf_model://org/name`."""
+
+    label: str  # model, base_model
+    path: str
+    key: str
+    revision: str | None = None
+
+    @property
+    def location(self) -> str:
+        """The path or hub id without the `hf_model://` scheme."""
+        return self.path.removeprefix("hf_model://")
+
+
+class Spec(Section):
+    """A whole spec of one action of one family."""
+
+    family: ClassVar[str]
+    action: ClassVar[str]
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the resolved spec: hash of its canonical JSON. Every artefact carries it."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @abstractmethod
+    def datasets(self) -> tuple[DatasetRef, ...]:
+        """The datasets this spec reads, empty paths left out."""
+
+    @abstractmethod
+    def models(self) -> tuple[ModelRef, ...]:
+        """The models this spec loads, the one that is acted on first."""
+
+    @abstractmethod
+    def output_dir(self) -> str:
+        """Where the run is written."""
