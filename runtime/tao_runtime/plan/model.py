@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.errors import Frozen
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -37,18 +38,6 @@ class ModelPlan(Frozen):
     trainable_map: dict[str, bool] = Field(default_factory=dict)
     freeze_pattern: tuple[str, ...] = ()
     trainable_pattern: tuple[str, ...] = ()
-
-
-class SamplingPlan(Frozen):
-    """How frames are taken from a video and how large they get."""
-
-    fps: float | None = Field(default=None, description="frames per second of video time")
-    num_frames: int | None = None
-    min_frames: int | None = None
-    max_frames: int | None = None
-    min_pixels: int | None = Field(default=None, description="pixels of one frame")
-    max_pixels: int | None = Field(default=None, description="pixels of one frame")
-    total_pixels: int | None = Field(default=None, description="pixels of all sampled frames of a video")
 
 
 class DatasetPlan(Frozen):
@@ -83,7 +72,9 @@ class BatchPlan(Frozen):
 
     per_rank: int
     micro: int
-    accumulation: int | None = Field(description="micro-batches per optimizer step; null: micro does not divide per_rank")
+    accumulation: int | None = Field(
+        description="micro-batches per optimizer step; null: micro does not divide per_rank"
+    )
     data_parallel: int | None = Field(description="data-parallel ranks; null: the mesh does not fit the world")
     global_batch: int | None
     shuffle: bool = True
