@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from tao_runtime.data.facts import DatasetFacts, VisionGeometry
+from tao_runtime.data.families import PromptOptions, Segment, Turn
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
 
 # ChatML with timestamps in front of each temporal step and no outer vision pair, as the models' first release
@@ -31,47 +30,6 @@ THINK = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 # Upper bounds for `bound_tokens`: "<|im_start|>assistant\n" ... "<|im_end|>\n", and "<12345.6 seconds>" + the pair.
 TURN_OVERHEAD = 2 + len("assistant\n") + 1
 STEP_OVERHEAD = len("<12345.6 seconds>") + 2
-
-
-class Tokenizer(Protocol):
-    """The part of `tokenizers.Tokenizer` that is used."""
-
-    def encode(self, sequence: str, *, add_special_tokens: bool) -> Encoding: ...
-
-
-class Encoding(Protocol):
-    @property
-    def ids(self) -> list[int]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    role: str  # system, user, assistant
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of the prompt that is tokenised on its own, supervised or not."""
-
-    text: str
-    supervised: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """A tokenised sample."""
-
-    ids: list[int]
-    supervised: list[bool]  # per token: does it count in the loss
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def weight(self) -> int:
-        """Supervised tokens that are predicted: the first token of a sample never is."""
-        return sum(self.supervised[1:])
 
 
 def read_turns(record: Mapping[str, object], conversation_key: str = "conversations") -> list[Turn]:
@@ -120,17 +78,11 @@ def _place_media(text: str, layouts: list[MediaLayout], prompt_format: str) -> s
 
 
 def render(
-    turns: Sequence[Turn],
-    layouts: Sequence[MediaLayout],
-    *,
-    system_prompt: str = "",
-    prompt_format: str = PROMPT_FORMAT,
-    response_mode: str = "hybrid",
-    generate: bool = False,
+    turns: Sequence[Turn], layouts: Sequence[MediaLayout], options: PromptOptions, *, generate: bool = False
 ) -> list[Segment]:
     """Return the segments of a sample; with `generate`, the prompt up to where the first answer starts."""
-    if system_prompt and not any(turn.role == "system" for turn in turns):
-        turns = [Turn("system", system_prompt), *turns]
+    if options.system_prompt and not any(turn.role == "system" for turn in turns):
+        turns = [Turn("system", options.system_prompt), *turns]
     left = list(layouts)
     tags = sum(len(MEDIA_TAG.findall(turn.text)) for turn in turns)
     front = [left.pop(0) for _ in range(max(0, len(left) - tags))]
@@ -141,29 +93,18 @@ def render(
         if turn.role == "assistant":
             if generate:
                 break
-            answer = THINK.sub("", turn.text) if response_mode == "answer" else turn.text
+            answer = THINK.sub("", turn.text) if options.response_mode == "answer" else turn.text
             segments += [Segment(prompt), Segment(answer + TURN_END, supervised=True)]
             prompt = "\n"
             continue
         if turn.role == "user" and front:
-            prompt += "".join(_media_text(layout, prompt_format) for layout in front)
+            prompt += "".join(_media_text(layout, options.prompt_format) for layout in front)
             front = []
-        prompt += _place_media(turn.text, left, prompt_format) + TURN_END + "\n"
+        prompt += _place_media(turn.text, left, options.prompt_format) + TURN_END + "\n"
     else:
         if generate:
             prompt += f"{TURN_START}assistant\n"
     return [*segments, Segment(prompt)] if prompt else segments
-
-
-def tokenize(segments: Iterable[Segment], tokenizer: Tokenizer) -> Tokens:
-    """Tokenise segment by segment, so that an answer's tokens are those the model itself would generate."""
-    ids: list[int] = []
-    supervised: list[bool] = []
-    for segment in segments:
-        piece = tokenizer.encode(segment.text, add_special_tokens=False).ids
-        ids += piece
-        supervised += [segment.supervised] * len(piece)
-    return Tokens(ids, supervised)
 
 
 def bound_tokens(

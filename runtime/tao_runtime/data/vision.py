@@ -66,7 +66,7 @@ def sample_frames(header: MediaHeader, sampling: SamplingPlan, geometry: VisionG
         return (0,)
     # numpy.linspace(0, total - 1, count).round(): half goes to even, as Python's round does
     step = (total - 1) / (count - 1)
-    return tuple(round(i * step) for i in range(count - 1)) + (total - 1,)
+    return (*(round(i * step) for i in range(count - 1)), total - 1)
 
 
 def fit(

@@ -1,0 +1,59 @@
+"""Which records make up which optimizer step: a pure function of (plan, step), the same on every rank and world size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from tao_runtime.plan.model import TrainPlan
+
+Indices = npt.NDArray[np.int64]
+
+
+def record_indices(num_in_file: int, exclude: tuple[int, ...], only: tuple[int, ...] | None) -> Indices:
+    """Return the indices into the annotation file of the records that make up a data set, ascending."""
+    if only is not None:
+        return np.asarray(only, dtype=np.int64)
+    keep = np.ones(num_in_file, dtype=bool)
+    keep[list(exclude)] = False
+    return np.flatnonzero(keep).astype(np.int64)
+
+
+@lru_cache(maxsize=4)
+def epoch_order(num_records: int, *, seed: int, epoch: int, shuffle: bool) -> Indices:
+    """Return the order in which an epoch visits its records. Depends on nothing but its arguments."""
+    if not shuffle:
+        return np.arange(num_records)
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(num_records)
+
+
+@dataclass(frozen=True, slots=True)
+class StepBatch:
+    """The records of one optimizer step, as positions in the data set's record list."""
+
+    step: int
+    epoch: int
+    records: Indices  # the whole global batch, in plan order
+
+    def micro_batches(self, *, rank: int, data_parallel: int, micro: int) -> list[Indices]:
+        """Return this rank's micro-batches. Every rank gets the same number; some of the last may be empty."""
+        mine = self.records[rank::data_parallel]
+        longest = -(-len(self.records) // data_parallel)
+        return [mine[start : start + micro] for start in range(0, longest, micro)]
+
+
+def step_batch(plan: TrainPlan, num_records: int, step: int) -> StepBatch:
+    """Return what optimizer step `step` (from 0) trains on."""
+    per_epoch, size = plan.steps.per_epoch, plan.batch.global_batch
+    assert per_epoch and size, "the plan passed preflight"
+    epoch, position = divmod(step, per_epoch)
+    order = epoch_order(num_records, seed=plan.batch.seed, epoch=epoch, shuffle=plan.batch.shuffle)
+    return StepBatch(step, epoch, order[position * size : (position + 1) * size])
+
+
+def num_steps(num_records: int, global_batch: int, *, drop_last: bool) -> int:
+    """Return optimizer steps per epoch. 100 records in batches of 32: 3 with drop_last, else 4."""
+    return num_records // global_batch if drop_last else -(-num_records // global_batch)

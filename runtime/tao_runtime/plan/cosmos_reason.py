@@ -1,0 +1,396 @@
+"""From the TAO dialect to the plan: every key of the spec that has an effect is read here, and only here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tao_runtime.data.cosmos_reason import PROMPT_FORMAT, bound_tokens
+from tao_runtime.data.facts import DatasetFacts, Facts, VisionGeometry
+from tao_runtime.data.vision import SamplingPlan
+from tao_runtime.plan.batches import num_steps
+from tao_runtime.plan.mesh import resolve_mesh
+from tao_runtime.plan.model import (
+    BatchPlan,
+    CheckpointPlan,
+    DataPlan,
+    DatasetPlan,
+    EstimatePlan,
+    EvaluatePlan,
+    GenerationPlan,
+    InferencePlan,
+    LoggingPlan,
+    LoraPlan,
+    MeshPlan,
+    ModelPlan,
+    OptimizerPlan,
+    Plan,
+    PrecisionPlan,
+    SchedulePlan,
+    StepPlan,
+    TrainPlan,
+    ValidationPlan,
+)
+from tao_runtime.plan.split import split_records
+from tao_runtime.spec.cosmos_reason import EvaluateSpec, InferenceSpec, TrainSpec
+
+# Names of the parts that a list of learning rates addresses, in upstream's order.
+LR_PARTS = ("language_model", "visual", "projector", "lm_head")
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+RESHARD = {"default": None, "always": True, "true": True, "never": False, "false": False}
+
+
+def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
+    """Return the plan of a training run."""
+    degrees = spec.policy.parallelism
+    mesh, data_parallel = resolve_mesh(
+        {
+            "dp_replicate": degrees.dp_replicate_size,
+            "dp_shard": degrees.dp_shard_size,
+            "cp": degrees.cp_size,
+            "tp": degrees.tp_size,
+            "pp": degrees.pp_size,
+        },
+        world=facts.host.world_size,
+        num_devices=facts.host.num_gpus,
+    )
+    data = _data(spec, facts)
+    batch = _batch(spec, data_parallel)
+    steps = _steps(spec, data.train.num_records, batch)
+    return TrainPlan(
+        family=spec.family,
+        spec_sha256=spec.sha256,
+        output_dir=spec.output_dir(),
+        seed=spec.train.seed or 0,
+        model=_model(spec),
+        data=data,
+        batch=batch,
+        steps=steps,
+        optimizer=_optimizer(spec),
+        schedule=_schedule(spec, steps),
+        mesh=mesh,
+        precision=_precision(spec),
+        checkpoint=_checkpoint(spec, steps),
+        validation=_validation(spec, steps),
+        logging=LoggingPlan(
+            loggers=tuple(spec.logging.logger),
+            project=spec.logging.project_name,
+            experiment=spec.logging.experiment_name,
+            group=spec.logging.group_name,
+            every_steps=spec.logging.log_interval,
+        ),
+        estimate=_estimate(spec, facts, mesh, data.sampling),
+    )
+
+
+def _model(spec: TrainSpec) -> ModelPlan:
+    lora = spec.policy.lora
+    return ModelPlan(
+        path=spec.models()[0].location,
+        revision=spec.policy.model_revision,
+        max_length=spec.policy.model_max_length,
+        dtype=spec.train.param_dtype,
+        lora=None
+        if lora is None
+        else LoraPlan(
+            r=lora.r,
+            alpha=lora.lora_alpha,
+            dropout=lora.lora_dropout,
+            target_modules=(lora.target_modules,)
+            if isinstance(lora.target_modules, str)
+            else tuple(lora.target_modules),
+            modules_to_save=tuple(lora.modules_to_save or ()),
+            use_rslora=lora.use_rslora,
+            init=lora.init_lora_weights,
+            rank_pattern=dict(lora.r_pattern or {}),
+            alpha_pattern=dict(lora.alpha_pattern or {}),
+        ),
+        trainable_map=dict(spec.policy.trainable_map or {}),
+        freeze_pattern=tuple(spec.policy.freeze_pattern or ()),
+        trainable_pattern=tuple(spec.policy.trainable_pattern or ()),
+    )
+
+
+def _sampling(vision: object) -> SamplingPlan:
+    """Read a vision table; the keys that only evaluate has are optional."""
+
+    def read(*names: str) -> int | float | None:
+        return next((value for name in names if (value := getattr(vision, name, None)) is not None), None)
+
+    fps = read("fps")
+    return SamplingPlan(
+        fps=fps,
+        num_frames=_whole(read("nframes", "num_frames")) if fps is None else None,
+        min_frames=_whole(read("min_frames")),
+        max_frames=_whole(read("max_frames")),
+        min_pixels=_whole(read("min_pixels")),
+        max_pixels=_whole(read("max_pixels")),
+        total_pixels=_whole(read("total_pixels")),
+    )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _dataset(facts: DatasetFacts, held_out: tuple[int, ...] = (), response_mode: str = "hybrid") -> DatasetPlan:
+    unusable = [index for index, ok in enumerate(facts.columns.usable.tolist()) if not ok]
+    exclude = tuple(sorted({*unusable, *held_out}))
+    return DatasetPlan(
+        annotation=str(facts.annotation),
+        media_root=str(facts.media_root),
+        num_records=facts.num_records - len(exclude),
+        sha256=facts.sha256,
+        exclude=exclude,
+        response_mode=response_mode,
+    )
+
+
+def _data(spec: TrainSpec, facts: Facts) -> DataPlan:
+    policy, train, val = spec.train.train_policy, facts.datasets.get("train"), facts.datasets.get("val")
+    mode = spec.custom.train_dataset.response_mode
+    held_out: tuple[int, ...] = ()
+    val_plan: DatasetPlan | None = None
+    if spec.validation.enable and val is not None:
+        val_mode = spec.custom.val_dataset.response_mode if spec.custom.val_dataset else mode
+        val_plan = _dataset(val, response_mode=val_mode)
+    elif spec.validation.enable and train is not None and policy.dataset.test_size:
+        held_out = split_records(train, policy.dataset.test_size, seed=policy.dataloader_seed)
+        if held_out:
+            val_plan = _dataset(train, response_mode=mode).model_copy(
+                update={"only": held_out, "exclude": (), "num_records": len(held_out)}
+            )
+    ref = spec.custom.train_dataset
+    unknown = DatasetPlan(annotation=ref.annotation_path, media_root=ref.media_path, num_records=None)
+    return DataPlan(
+        train=_dataset(train, held_out, mode) if train is not None else unknown,
+        val=val_plan,
+        sampling=_sampling(spec.custom.vision),
+        system_prompt=spec.custom.system_prompt,
+        conversation_key=policy.conversation_column_name,
+        prompt_format=PROMPT_FORMAT,
+        num_workers=policy.dataloader_num_workers,
+        prefetch_factor=policy.dataloader_prefetch_factor,
+        cache_bytes=spec.train.frame_cache_bytes if policy.enable_dataset_cache else 0,
+        bad_sample_budget=spec.train.bad_sample_budget,
+    )
+
+
+def _batch(spec: TrainSpec, data_parallel: int | None) -> BatchPlan:
+    policy, per_rank = spec.train.train_policy, spec.train.train_batch_per_replica
+    divides = per_rank % policy.mini_batch == 0
+    return BatchPlan(
+        per_rank=per_rank,
+        micro=policy.mini_batch,
+        accumulation=per_rank // policy.mini_batch if divides else None,
+        data_parallel=data_parallel,
+        global_batch=per_rank * data_parallel if data_parallel else None,
+        shuffle=policy.dataloader_shuffle,
+        seed=policy.dataloader_seed,
+        drop_last=policy.dataloader_drop_last,
+    )
+
+
+def _steps(spec: TrainSpec, records: int | None, batch: BatchPlan) -> StepPlan:
+    limit = spec.train.max_num_steps
+    if records is None or batch.global_batch is None:
+        return StepPlan(epochs=spec.train.epoch, per_epoch=None, total=None, limit=limit)
+    per_epoch = num_steps(records, batch.global_batch, drop_last=batch.drop_last)
+    total = per_epoch * spec.train.epoch
+    return StepPlan(
+        epochs=spec.train.epoch,
+        per_epoch=per_epoch,
+        total=min(total, limit) if limit else total,
+        dropped_per_epoch=records - per_epoch * batch.global_batch if batch.drop_last else 0,
+        limit=limit,
+    )
+
+
+def _optimizer(spec: TrainSpec) -> OptimizerPlan:
+    train, rates = spec.train, spec.train.optm_lr
+    lr = (
+        {"global": rates}
+        if isinstance(rates, float)
+        else {"global": rates[0], **dict(zip(LR_PARTS, rates, strict=False))}
+    )
+    return OptimizerPlan(
+        name=train.optm_name,
+        lr=lr,
+        betas=(train.optm_betas[0], train.optm_betas[1]),
+        eps=train.epsilon,
+        weight_decay=train.optm_weight_decay,
+        implementation=train.optm_impl,
+        grad_clip=train.optm_grad_norm_clip,
+    )
+
+
+def _schedule(spec: TrainSpec, steps: StepPlan) -> SchedulePlan:
+    train = spec.train
+    warmup = train.optm_warmup_steps
+    if not warmup and steps.per_epoch is not None:
+        warmup = round(train.optm_warmup_epochs * steps.per_epoch)
+    return SchedulePlan(
+        warmup_steps=warmup, decay=train.optm_decay_type, min_factor=train.optm_min_lr_factor, total_steps=steps.total
+    )
+
+
+def _precision(spec: TrainSpec) -> PrecisionPlan:
+    train = spec.train
+    return PrecisionPlan(
+        master=train.master_dtype,
+        compute=train.param_dtype,
+        reduce=train.fsdp_reduce_dtype,
+        reshard_after_forward=RESHARD[str(train.fsdp_reshard_after_forward).lower()],
+        offload=train.fsdp_offload,
+        activation_checkpointing=spec.policy.model_gradient_checkpointing,
+        compile=train.compile,
+        deterministic=train.deterministic,
+    )
+
+
+def _checkpoint(spec: TrainSpec, steps: StepPlan) -> CheckpointPlan:
+    ckpt, resume = spec.train.ckpt, spec.train.resume
+    every = ckpt.save_freq or (ckpt.save_freq_in_epoch * steps.per_epoch if steps.per_epoch else None)
+    return CheckpointPlan(
+        enabled=ckpt.enable_checkpoint,
+        every_steps=every,
+        max_keep=ckpt.max_keep,
+        mode=ckpt.save_mode,
+        resume=resume is True,
+        warm_start=resume if isinstance(resume, str) and resume else None,
+        export_safetensors=ckpt.export_safetensors,
+    )
+
+
+def _validation(spec: TrainSpec, steps: StepPlan) -> ValidationPlan:
+    validation = spec.validation
+    every = validation.freq or (validation.freq_in_epoch * steps.per_epoch if steps.per_epoch else None)
+    return ValidationPlan(
+        enabled=validation.enable,
+        every_steps=every,
+        before_train=validation.val_before_train,
+        batch_size=validation.batch_size,
+        num_workers=validation.dataloader_num_workers,
+        prefetch_factor=validation.dataloader_prefetch_factor,
+        cache=validation.enable_dataset_cache,
+    )
+
+
+def _estimate(spec: TrainSpec, facts: Facts, mesh: MeshPlan, sampling: SamplingPlan) -> EstimatePlan:
+    model, train = facts.models.get("model"), facts.datasets.get("train")
+    parameters = model.num_parameters if model else None
+    trainable = parameters if spec.policy.lora is None else None
+    state = checkpoint = None
+    if parameters and mesh.dp_shard:
+        master = BYTES[spec.train.master_dtype]
+        moments = 3 * master * (trainable or 0)  # gradient and two Adam moments
+        state = (master * parameters + moments) // mesh.dp_shard
+        checkpoint = 3 * master * trainable if trainable else None
+    longest, record = _longest(
+        train, model.geometry if model else VisionGeometry(), sampling, spec.custom.system_prompt
+    )
+    return EstimatePlan(
+        trainable_parameters=trainable,
+        state_bytes_per_rank=state,
+        checkpoint_bytes=checkpoint,
+        max_tokens=longest,
+        max_tokens_record=record,
+    )
+
+
+def _longest(
+    train: DatasetFacts | None, geometry: VisionGeometry, sampling: SamplingPlan, system_prompt: str
+) -> tuple[int | None, int | None]:
+    """Return the upper bound of the longest record, and its index.
+
+    Records that name the same media differ only in text, so only the longest text of each group is looked at.
+    """
+    if train is None or train.num_records == 0:
+        return None, None
+    columns = train.columns
+    longest_text: dict[bytes, int] = {}
+    for record in columns.usable.nonzero()[0].tolist():
+        key = columns.media_of(record).tobytes()
+        best = longest_text.get(key)
+        if best is None or columns.text_bytes[record] > columns.text_bytes[best]:
+            longest_text[key] = record
+    bounds = (
+        (bound_tokens(train, record, sampling=sampling, geometry=geometry, system_prompt=system_prompt)[1], record)
+        for record in longest_text.values()
+    )
+    return max(bounds, default=(None, None))
+
+
+def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
+    """Return the plan of an evaluation."""
+    data, evaluation = facts.datasets.get("eval"), spec.evaluation
+    soft = evaluation.soft_accuracy
+    unknown = DatasetPlan(annotation=spec.dataset.annotation_path, media_root=spec.dataset.media_dir, num_records=None)
+    return EvaluatePlan(
+        family=spec.family,
+        spec_sha256=spec.sha256,
+        output_dir=spec.output_dir(),
+        model=_loaded_model(spec, spec.model.enable_lora, spec.model.max_length, spec.model.dtype),
+        data=_dataset(data) if data is not None else unknown,
+        sampling=_sampling(spec.vision),
+        system_prompt=spec.dataset.system_prompt,
+        prompt_format=PROMPT_FORMAT,
+        generation=GenerationPlan(
+            max_new_tokens=spec.generation.max_tokens,
+            temperature=spec.generation.temperature,
+            repetition_penalty=spec.generation.repetition_penalty,
+            batch_size=evaluation.batch_size,
+            seed=evaluation.seed,
+        ),
+        world=facts.host.world_size or spec.num_gpus,
+        task=spec.task.type,
+        answer_type=evaluation.answer_type,
+        text_metrics=tuple(spec.metrics.names),
+        metric_options={
+            "bertscore_lang": spec.metrics.bertscore_lang,
+            "bertscore_model": spec.metrics.bertscore_model,
+            "bertscore_device": spec.metrics.bertscore_device,
+            "bertscore_batch_size": spec.metrics.bertscore_batch_size,
+        },
+        soft_accuracy_threshold=soft.f1_threshold if soft.enabled else None,
+        limit=evaluation.limit if evaluation.limit >= 0 else None,
+        shard_id=evaluation.shard_id,
+        skip_saved=evaluation.skip_saved,
+        save_individual=spec.results.save_individual_results,
+        save_summary=spec.results.save_metrics_summary,
+        save_confusion_matrix=spec.results.save_confusion_matrix,
+    )
+
+
+def _loaded_model(spec: EvaluateSpec | InferenceSpec, lora: bool, max_length: int, dtype: str) -> ModelPlan:
+    """Return the model that answers: with `lora`, an adapter on its base."""
+    models = {ref.label: ref for ref in spec.models()}
+    return ModelPlan(
+        path=models["model"].location,
+        base_path=models["base_model"].location if lora and "base_model" in models else None,
+        max_length=max_length,
+        dtype=dtype if dtype in BYTES else "bfloat16",
+    )
+
+
+def plan_inference(spec: InferenceSpec, facts: Facts) -> InferencePlan:
+    """Return the plan of an inference over a file, a folder or an annotation file."""
+    return InferencePlan(
+        family=spec.family,
+        spec_sha256=spec.sha256,
+        output_dir=spec.output_dir(),
+        model=_loaded_model(spec, spec.enable_lora, 1_000_000, spec.torch_dtype),
+        media=spec.media,
+        media_kind=spec.type,
+        prompt=spec.prompt,
+        sampling=_sampling(spec),
+        prompt_format=PROMPT_FORMAT,
+        generation=GenerationPlan(max_new_tokens=spec.max_new_tokens),
+        world=facts.host.world_size or spec.num_gpus,
+    )
+
+
+PLANNERS: dict[str, Callable[..., Plan]] = {
+    "train": plan_train,
+    "evaluate": plan_evaluate,
+    "inference": plan_inference,
+}
