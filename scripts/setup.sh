@@ -43,9 +43,9 @@ install_cpu_torch() {
     [[ -n "$want" ]] || die 'pyproject.toml does not pin "torch==X.Y.*"'
     if has_torch "$want"; then return; fi
     say "no GPU found: installing the CPU build torch $want"
-    if ! "$VENV/bin/python" -m pip install --quiet --no-deps "torch==$want" 2>/dev/null; then
+    if ! "$VENV/bin/python" -m pip install -qq --no-deps "torch==$want" 2>/dev/null; then
         say "pip's configured sources have no torch $want; trying $TORCH_CPU_INDEX"
-        "$VENV/bin/python" -m pip install --quiet --no-deps --index-url "$TORCH_CPU_INDEX" "torch==$want" ||
+        "$VENV/bin/python" -m pip install -qq --no-deps --index-url "$TORCH_CPU_INDEX" "torch==$want" ||
             die "no CPU build of torch $want. Put its wheel in a folder and run: PIP_FIND_LINKS=<folder> bash scripts/setup.sh $EXTRAS"
     fi
 }
@@ -71,6 +71,8 @@ cuda = [n for n in names if n.startswith(("nvidia-", "triton", "cuda-"))]
 print(f"setup: torch {torch.__version__}, CUDA {torch.version.cuda}, {len(cuda)} CUDA packages")
 if kind == "cpu" and (torch.version.cuda is not None or cuda):
     raise SystemExit(f"setup: want a CPU build on a machine without a GPU; saw CUDA {torch.version.cuda} and {cuda}. Fix: remove .venv and run again")
+if kind == "gpu" and torch.version.cuda is None:
+    print("setup: WARNING: this machine has a GPU and pip's configured sources gave a CPU build: training would run on the CPU")
 PY
 }
 
@@ -90,7 +92,7 @@ main() {
     # Only Linux has two builds; elsewhere the ordinary wheel is the CPU one.
     if [[ "$kind $(uname -s)" == "cpu Linux" && "$EXTRAS" =~ train|bertscore ]]; then install_cpu_torch; fi
     say "installing tao-run[$EXTRAS]; the first time takes a minute or two"
-    "$VENV/bin/python" -m pip install --quiet --editable ".[$EXTRAS]"
+    "$VENV/bin/python" -m pip install -qq --editable ".[$EXTRAS]"
     verify "$kind"
     echo "$stamp" >"$VENV/.stamp-$EXTRAS"
     say "done in $((SECONDS - started)) s, $(du -sm "$VENV" | cut -f1) MB in $VENV"
