@@ -1,4 +1,4 @@
-"""Which records make up which optimizer step: a pure function of (plan, step), the same on every rank and world size."""
+"""Which records make up an optimizer step: a pure function of (plan, step), the same on every rank and world size."""
 
 from __future__ import annotations
 

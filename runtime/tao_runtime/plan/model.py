@@ -1,4 +1,4 @@
-"""The plan: all the arithmetic of a run, in one vocabulary for every family. Values only; the engine reads only these."""
+"""The plan: all the arithmetic of a run, one vocabulary for every family. Values only; the engine reads only these."""
 
 from __future__ import annotations
 

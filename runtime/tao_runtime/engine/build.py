@@ -1,0 +1,113 @@
+"""From a plan to a sharded model: meta device, LoRA, activation checkpointing, compilation, sharding, weights.
+
+The order matters: LoRA changes the modules that the wrappers see; checkpointing must lie inside the compiled region;
+FSDP must be outermost, so that a block is gathered once for forward and recomputation alike.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import register_fsdp_forward_method as register_forward
+
+from tao_runtime.engine import adapter
+from tao_runtime.engine.families import WetFamily
+from tao_runtime.engine.weights import LoadReport, clean_name, load_base
+from tao_runtime.errors import RunError
+from tao_runtime.plan.model import ModelPlan, PrecisionPlan
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A model ready to train, and what the step-0 gate saw."""
+
+    model: nn.Module
+    added: frozenset[str]  # the adapter's parameters
+    load: LoadReport
+    trainable: tuple[str, ...]
+
+
+def build_sharded(
+    family: WetFamily,
+    directory: Path,
+    *,
+    plan: ModelPlan,
+    precision: PrecisionPlan,
+    mesh: DeviceMesh,
+    seed: int,
+) -> Built:
+    """Return the model of a snapshot, sharded over `mesh`, each rank holding only its part."""
+    with init_empty_weights(include_buffers=False):
+        model = family.build(directory)
+    model.to(DTYPES[precision.master])
+    added = frozenset[str]()
+    if plan.lora is not None:
+        added = adapter.inject(model, plan.lora)
+    choose_trainable(model, plan)
+    wrap_blocks(model, family, precision)
+    shard(model, family, precision, mesh)
+    device = torch.device("cpu") if precision.offload else torch.device(mesh.device_type)
+    model._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device))
+    added = frozenset(name for name, _ in model.named_parameters() if ".lora_" in name)
+    report = load_base(model, directory, added=added)
+    if plan.lora is not None:
+        adapter.initialise(model, plan.lora, seed=seed)
+    trainable = tuple(clean_name(name) for name, value in model.named_parameters() if value.requires_grad)
+    return Built(model, added, report, trainable)
+
+
+def choose_trainable(model: nn.Module, plan: ModelPlan) -> None:
+    """Apply freeze_pattern, trainable_pattern and trainable_map, in this order; a key that matches nothing is an error."""
+    names = {clean_name(name): value for name, value in model.named_parameters()}
+    rules = [(re.compile(pattern), False) for pattern in plan.freeze_pattern]
+    rules += [(re.compile(pattern), True) for pattern in plan.trainable_pattern]
+    rules += [(re.compile(rf"^{re.escape(key)}(\.|$)"), value) for key, value in plan.trainable_map.items()]
+    for pattern, value in rules:
+        matched = [name for name in names if pattern.search(name)]
+        if not matched:
+            raise RunError(f"policy: {pattern.pattern!r} matches no parameter of the model")
+        for name in matched:
+            names[name].requires_grad_(value)
+    if not any(value.requires_grad for value in names.values()):
+        raise RunError("policy: every parameter is frozen; there is nothing to train")
+
+
+def wrap_blocks(model: nn.Module, family: WetFamily, precision: PrecisionPlan) -> None:
+    """Recompute each block's activations in backward, and compile each block, where the plan says so."""
+    targets = family.blocks(model)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if not any(child is block for block in targets):
+                continue
+            block = checkpoint_wrapper(child) if precision.activation_checkpointing else child
+            if precision.compile:
+                block.compile()
+            setattr(parent, name, block)
+
+
+def shard(model: nn.Module, family: WetFamily, precision: PrecisionPlan, mesh: DeviceMesh) -> None:
+    """Shard each block, then the rest as one group."""
+    policy = MixedPrecisionPolicy(
+        param_dtype=DTYPES[precision.compute], reduce_dtype=DTYPES[precision.reduce], cast_forward_inputs=False
+    )
+    offload: OffloadPolicy = CPUOffloadPolicy() if precision.offload and mesh.device_type == "cuda" else OffloadPolicy()
+    blocks = family.blocks(model)
+    reshard = precision.reshard_after_forward
+    for number, block in enumerate(blocks):
+        # The last block is needed again at once by backward: gathering it twice would be waste.
+        keep = number == len(blocks) - 1 if reshard is None else not reshard
+        fully_shard(block, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=not keep)
+    fully_shard(model, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=bool(reshard))
+    # The loss runs the body and the head apart, so that logits exist only where a token is supervised.
+    model.training_loss = lambda batch: family.loss(model, batch)
+    register_forward(model, "training_loss")

@@ -1,0 +1,73 @@
+"""Processes and devices: one process model, torchrun's, with one process as its smallest case."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from tao_runtime.plan.model import MeshPlan
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among the others."""
+
+    rank: int
+    local_rank: int
+    size: int
+    device: torch.device
+    control: dist.ProcessGroup  # gloo, for small CPU messages that must not wait behind the gradients
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for every rank. On gloo, so that it does not synchronise a GPU."""
+        dist.barrier(self.control)
+
+    def sum(self, values: list[float]) -> list[float]:
+        """Return the element-wise sum over all ranks, in float64."""
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, group=self.control)
+        return tensor.tolist()
+
+
+@contextmanager
+def join_world(*, timeout_s: int = 1800) -> Iterator[World]:
+    """Join the other processes of torchrun, or be alone; leaves the group at the end, also after an error."""
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    timeout = datetime.timedelta(seconds=timeout_s)
+    backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=timeout)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
+    try:
+        control = dist.new_group(backend="gloo", timeout=timeout)
+        yield World(dist.get_rank(), local_rank, dist.get_world_size(), device, control)
+    finally:
+        dist.destroy_process_group()
+
+
+def make_mesh(plan: MeshPlan, device: torch.device) -> DeviceMesh:
+    """Return the data-parallel mesh: (dp_replicate, dp_shard), or one axis when nothing is replicated.
+
+    A 2-D mesh with one replica would cost a one-rank all-reduce per block.
+    """
+    assert plan.dp_replicate and plan.dp_shard, "the plan passed preflight"
+    if plan.dp_replicate == 1:
+        return init_device_mesh(device.type, (plan.dp_shard,), mesh_dim_names=("dp_shard",))
+    shape = (plan.dp_replicate, plan.dp_shard)
+    return init_device_mesh(device.type, shape, mesh_dim_names=("dp_replicate", "dp_shard"))

@@ -1,0 +1,95 @@
+"""Samples: a record of the ledger as tokens and frames, loaded ahead by threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tao_runtime.data.families import Tokenizer, dry_family, tokenize
+from tao_runtime.data.media import read_header
+from tao_runtime.data.vision import MediaLayout, lay_out
+from tao_runtime.engine.frames import DecodeError, FrameCache
+from tao_runtime.plan.ledger import Ledger, SampleRules
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One sample, ready to be collated."""
+
+    record: int  # index in the annotation file
+    ids: torch.Tensor  # [L] int64
+    supervised: torch.Tensor  # [L] bool
+    frames: tuple[torch.Tensor, ...]  # TCHW uint8, one per medium
+    layouts: tuple[MediaLayout, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BadSample:
+    """A sample that could not be loaded, and why."""
+
+    record: int
+    reason: str
+
+
+class SampleSource:
+    """Loads the records of a ledger. Thread-safe: PyAV, torch and the tokenizer release the GIL."""
+
+    def __init__(self, ledger: Ledger, rules: SampleRules, tokenizer: Tokenizer, cache: FrameCache) -> None:
+        self.ledger = ledger
+        self.rules = rules
+        self.tokenizer = tokenizer
+        self.cache = cache
+        self._dry = dry_family(rules.family)
+
+    def load(self, position: int, *, generate: bool = False) -> Item | BadSample:
+        """Return the sample at a position of the ledger; with `generate`, only its prompt."""
+        record = self.ledger.read(position)
+        index = int(self.ledger.record[position])
+        try:
+            paths = [(self.ledger.media_root / name, kind) for kind, name in self._dry.media_names(record)]
+            layouts = [self._lay_out(path, kind) for path, kind in paths]
+            frames = [self.cache.load(path, layout) for (path, _), layout in zip(paths, layouts, strict=True)]
+        except (DecodeError, OSError) as error:
+            return BadSample(index, str(error))
+        turns = self._dry.read_turns(record, self.rules.prompt.conversation_key)
+        tokens = tokenize(self._dry.render(turns, layouts, self.rules.prompt, generate=generate), self.tokenizer)
+        if not generate and len(tokens) != self.ledger.length[position]:
+            return BadSample(index, f"has {len(tokens)} tokens, the plan measured {self.ledger.length[position]}")
+        return Item(index, torch.tensor(tokens.ids), torch.tensor(tokens.supervised), tuple(frames), tuple(layouts))
+
+    def _lay_out(self, path: Path, kind: str) -> MediaLayout:
+        return lay_out(read_header(path, kind), self.rules.sampling, self.rules.geometry)
+
+
+def load_ahead(
+    load: Callable[[int], Item | BadSample],
+    batches: Iterable[Sequence[int]],
+    *,
+    num_threads: int,
+    depth: int,
+) -> Iterator[list[Item | BadSample]]:
+    """Yield the samples of each batch in order, with up to `depth` samples loading ahead on `num_threads` threads."""
+    if num_threads == 0:
+        for batch in batches:
+            yield [load(position) for position in batch]
+        return
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
+        waiting: deque[list[Future[Item | BadSample]]] = deque()
+        ahead = 0
+        try:
+            for batch in batches:
+                waiting.append([pool.submit(load, position) for position in batch])
+                ahead += len(batch)
+                while waiting and ahead - len(waiting[0]) >= depth:
+                    futures = waiting.popleft()
+                    ahead -= len(futures)
+                    yield [future.result() for future in futures]
+            while waiting:
+                yield [future.result() for future in waiting.popleft()]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

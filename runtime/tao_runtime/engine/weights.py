@@ -1,0 +1,116 @@
+"""Weights from safetensors into a sharded model, tensor by tensor; every expected tensor must be there and fit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from tao_runtime.errors import RunError
+
+INDEX = "model.safetensors.index.json"
+
+# What wrappers put into the names of parameters: activation checkpointing, compilation, peft's base layer.
+WRAPPERS = re.compile(r"_checkpoint_wrapped_module\.|_orig_mod\.|base_layer\.")
+
+
+def clean_name(name: str) -> str:
+    """Return the name that a parameter has in the base checkpoint."""
+    return WRAPPERS.sub("", name)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What the step-0 gate records: base tensors expected, matched, and left over in the file."""
+
+    expected: int
+    matched: int
+    unused: tuple[str, ...]
+
+
+class Snapshot:
+    """The tensors of a snapshot directory, by name, opened when asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._files = dict(self._locate())
+
+    def _locate(self) -> Iterator[tuple[str, Path]]:
+        index = self.directory / INDEX
+        if index.is_file():
+            for name, file in json.loads(index.read_text())["weight_map"].items():
+                yield name, self.directory / file
+            return
+        for file in sorted(self.directory.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as tensors:
+                yield from ((name, file) for name in tensors.keys())  # noqa: SIM118 - not a mapping
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._files)
+
+    def read(self, name: str) -> torch.Tensor:
+        """Read one tensor to the CPU."""
+        with safe_open(self._files[name], framework="pt") as tensors:
+            return tensors.get_tensor(name)
+
+
+def tied_names(model: nn.Module) -> set[str]:
+    """Return the names of parameters that share their storage with an earlier one, and so need no tensor of their own."""
+    first: set[int] = set()
+    tied = set()
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in first:
+            tied.add(clean_name(name))
+        first.add(id(parameter))
+    return tied
+
+
+def put(parameter: torch.Tensor, value: torch.Tensor) -> None:
+    """Copy a full tensor into a parameter, sharded or not; each rank keeps its own part, nothing is sent."""
+    value = value.to(device=parameter.device, dtype=parameter.dtype)
+    if isinstance(parameter, DTensor):
+        placed = distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+        parameter.to_local().copy_(placed.to_local())
+    else:
+        parameter.copy_(value)
+
+
+@torch.no_grad()
+def load_base(model: nn.Module, directory: Path, *, added: frozenset[str] = frozenset()) -> LoadReport:
+    """Fill every parameter but those in `added` (the adapter's) from a snapshot.
+
+    Raises:
+        RunError: a tensor is missing or has another shape; all of them are named.
+    """
+    snapshot = Snapshot(directory)
+    expected = {clean_name(name): value for name, value in model.named_parameters() if name not in added}
+    tied = tied_names(model)
+    problems = [f"{name}: not in the snapshot" for name in sorted(expected.keys() - snapshot.names)]
+    for name in sorted(expected.keys() & snapshot.names):
+        value = snapshot.read(name)
+        if value.shape != expected[name].shape:
+            problems.append(f"{name}: {list(value.shape)} in the snapshot, {list(expected[name].shape)} in the model")
+            continue
+        put(expected[name], value)
+    if problems:
+        shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
+        raise RunError(f"{directory}: {len(problems)} of {len(expected)} base tensors did not load:\n  {shown}")
+    unused = tuple(sorted(snapshot.names - expected.keys() - tied))
+    return LoadReport(len(expected), len(expected), unused)
+
+
+def full_state(model: nn.Module, *, names: Mapping[str, str] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield (name, full CPU tensor) of every parameter; collective: every rank must go through all of it."""
+    for name, parameter in model.named_parameters():
+        if names is not None and name not in names:
+            continue
+        value = parameter.detach()
+        yield name, (value.full_tensor() if isinstance(value, DTensor) else value).cpu()
