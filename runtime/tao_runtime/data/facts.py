@@ -129,3 +129,4 @@ class Facts:
     models: Mapping[str, ModelFacts] = field(default_factory=dict)  # by label
     datasets: Mapping[str, DatasetFacts] = field(default_factory=dict)  # by label
     findings: tuple[Finding, ...] = ()  # what probing itself ran into: a missing file, bad syntax
+    offline: bool = False  # asked to do without the hub

@@ -88,9 +88,8 @@ class _Window:
         offset, size, value = self.value()
         newline = self.skip()
         if self.path.suffix.lower() not in LINES_SUFFIXES and (not self.char() or not isinstance(value, dict)):
-            raise InputError(
-                f"{self.path}:1:1: the top level is {_name(value)}; want a JSON array of records, or one record per line"
-            )
+            want = "a JSON array of records, or one record per line"
+            raise InputError(f"{self.path}:1:1: the top level is {_name(value)}; want {want}")
         index = 0
         while True:
             yield index, offset, size, value

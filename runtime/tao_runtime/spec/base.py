@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,9 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A table of a spec. Unknown keys are refused; values never change after loading."""
+    """A table of a spec. Unknown keys are refused; values never change after loading, and are never coerced."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class DatasetRef:
     media: str  # "" means the directory that holds the annotation file
     annotation_key: str  # the spec key that a finding should name
     media_key: str
+    conversation_key: str = "conversations"  # the key of a record that holds its turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Spec(Section):
 
     family: ClassVar[str]
     action: ClassVar[str]
+    # Other names a user may write, as dotted prefixes: {"learning_rate": "train.optm_lr", "evaluate": ""}.
+    aliases: ClassVar[Mapping[str, str]] = {}
 
     @property
     def sha256(self) -> str:

@@ -1,0 +1,149 @@
+"""One pass over an annotation file: record rules, per-record columns, the media it names; and single records again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tao_runtime.data.facts import DatasetFacts, MediaKind, RecordColumns
+from tao_runtime.data.fold import At, Collector, Fold, quote
+from tao_runtime.data.json_stream import iter_array
+from tao_runtime.data.llava import NOT_OBJECT, ConversationFold, IdFold, VideoFpsFold
+from tao_runtime.data.references import MediaFold
+from tao_runtime.spec.base import DatasetRef
+
+ANNOTATION_NAME: Final = "annotations.json"  # of a dataset root
+FoldFactory = Callable[[DatasetRef], Fold]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass over an annotation file gives. The media are named, not yet looked into."""
+
+    annotation: Path
+    media_root: Path
+    sha256: str
+    columns: RecordColumns
+    files: tuple[tuple[str, MediaKind], ...]
+    fps: npt.NDArray[np.float64]  # [N] video_fps as the record says; NaN: none
+    findings: Collector
+
+
+def locate(ref: DatasetRef) -> tuple[Path, Path]:
+    """Return the annotation file and the media root; a directory is a dataset root and holds both."""
+    annotation = Path(ref.annotation)
+    root = annotation if annotation.is_dir() else annotation.parent
+    return annotation / ANNOTATION_NAME if annotation.is_dir() else annotation, Path(ref.media) if ref.media else root
+
+
+def scan_annotations(
+    ref: DatasetRef,
+    *,
+    conversation_key: str = "conversations",
+    folds: Sequence[FoldFactory] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Scan:
+    """Judge and measure every record of an annotation file; `folds` are further record rules.
+
+    Raises InputError if the file cannot be read at all.
+    """
+    annotation, root = locate(ref)
+    findings = Collector(where=ref.annotation_key, file=str(annotation))
+    turns, digest = ConversationFold(conversation_key), hashlib.sha256()
+    media, rate = MediaFold(root, turns), VideoFpsFold()
+    every: list[Fold] = [turns, media, rate, IdFold(), *(make(ref) for make in folds)]
+    columns = _Columns()
+    for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
+        findings.failed = False
+        if type(record) is dict:
+            for fold in every:
+                fold.see(index, record, findings)
+            columns.add(offset, size, turns, media.current, rate.fps, usable=not findings.failed)
+        else:
+            findings.add(NOT_OBJECT, quote(record), "an object", at=At(index))
+            columns.add(offset, size, None, (), math.nan, usable=False)
+        if progress is not None and not index % 10_000:
+            progress(index)
+    for fold in every:
+        fold.finish(findings)
+    frozen = columns.freeze()
+    fps = np.array(columns.fps, dtype=np.float64)
+    return Scan(annotation, root, digest.hexdigest(), frozen, tuple(media.files), fps, findings)
+
+
+@dataclass(slots=True)
+class _Columns:
+    """Columns that grow, in machine numbers: 45 bytes a record."""
+
+    offset: array[int] = field(default_factory=lambda: array("q"))
+    size: array[int] = field(default_factory=lambda: array("i"))
+    text: array[int] = field(default_factory=lambda: array("i"))
+    answer: array[int] = field(default_factory=lambda: array("i"))
+    turns: array[int] = field(default_factory=lambda: array("i"))
+    start: array[int] = field(default_factory=lambda: array("i", [0]))
+    media: array[int] = field(default_factory=lambda: array("i"))
+    usable: bytearray = field(default_factory=bytearray)
+    fps: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(
+        self, offset: int, size: int, turns: ConversationFold | None, media: Iterable[int], fps: float, *, usable: bool
+    ) -> None:
+        self.offset.append(offset)
+        self.size.append(size)
+        self.text.append(turns.text_bytes if turns else 0)
+        self.answer.append(turns.answer_bytes if turns else 0)
+        self.turns.append(turns.num_turns if turns else 0)
+        self.media.extend(media)
+        self.start.append(len(self.media))
+        self.usable.append(usable)
+        self.fps.append(fps)
+
+    def freeze(self) -> RecordColumns:
+        return RecordColumns(
+            offset=np.array(self.offset, dtype=np.int64),
+            size=np.array(self.size, dtype=np.int32),
+            text_bytes=np.array(self.text, dtype=np.int32),
+            answer_bytes=np.array(self.answer, dtype=np.int32),
+            num_turns=np.array(self.turns, dtype=np.int32),
+            media_start=np.array(self.start, dtype=np.int32),
+            media_index=np.array(self.media, dtype=np.int32),
+            usable=np.array(self.usable, dtype=np.bool_),
+        )
+
+
+class RecordReader:
+    """Reads single records by their place in the file. May be pickled, and shared by forked workers."""
+
+    def __init__(self, facts: DatasetFacts) -> None:
+        self.path = facts.annotation
+        self.offset, self.size = facts.columns.offset, facts.columns.size
+        self._file: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        if self._file is None:
+            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        # pread: forked workers share the file position, so it must not be used
+        record = json.loads(os.pread(self._file, int(self.size[index]), int(self.offset[index])))
+        if not isinstance(record, dict):
+            raise TypeError(f"{self.path}: record {index} is not an object")
+        return record
+
+    def __getstate__(self) -> Mapping[str, object]:
+        return {**self.__dict__, "_file": None}
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            os.close(self._file)  # type: ignore[arg-type]

@@ -1,0 +1,218 @@
+"""Record rules of the LLaVA format: {id, video | image | images, video_fps, conversations: [{from, value}]}."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from tao_runtime.data.fold import At, Collector, declare, quote
+
+ROLES: Final = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt", "system": "system"}
+VIDEO_KEYS: Final = ("video", "videos")
+MEDIA_KEYS: Final = (*VIDEO_KEYS, "image", "images")
+_FORMAT = "LLaVA conversation format; the upstream loader reads exactly these keys"
+
+NOT_OBJECT = declare(
+    "dataset/record-not-object", "error", "Every element of an annotation file is an object.", source=_FORMAT
+)
+NO_TURNS = declare(
+    "dataset/conversations-missing", "error", "Every record has a list of turns that is not empty.", source=_FORMAT
+)
+BAD_TURN = declare(
+    "dataset/turn-malformed",
+    "error",
+    "A turn is an object with `from` (a known role) and `value` (text).",
+    source=_FORMAT,
+)
+NOT_TEXT = declare(
+    "dataset/text-not-unicode",
+    "error",
+    "Text is valid Unicode: a lone surrogate cannot be tokenised.",
+    source="Unicode 15, D71-D76",
+)
+ORDER = declare(
+    "dataset/roles-alternate", "error", "Turns alternate human, gpt; system comes first or not at all.", source=_FORMAT
+)
+NO_ANSWER = declare(
+    "dataset/answer-missing",
+    "error",
+    "At least one gpt turn: without it nothing is supervised.",
+    source="answers-only loss",
+)
+EMPTY_ANSWER = declare(
+    "dataset/answer-empty", "error", "A gpt turn is not empty: it would teach silence.", source="answers-only loss"
+)
+UNANSWERED = declare(
+    "dataset/last-turn-unanswered",
+    "warning",
+    "The last turn is gpt's: a question after the last answer trains nothing.",
+    source="answers-only loss",
+)
+TAG_IN_ANSWER = declare(
+    "dataset/tag-in-answer", "error", "No media tag in a gpt turn: media cannot be generated.", source=_FORMAT
+)
+
+
+class ConversationFold:
+    """Judges the turns of a record, and measures them."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.text_bytes = self.answer_bytes = self.num_turns = 0
+        self.num_tags = 0  # of the last record seen, outside answers
+
+    def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
+        self.text_bytes = self.answer_bytes = self.num_turns = self.num_tags = 0
+        turns = record.get(self.key)
+        if type(turns) is not list or not turns:
+            saw = f"no {self.key!r}" if self.key not in record else f"{self.key}: {quote(turns)}"
+            findings.add(NO_TURNS, saw, "a list of turns", at=At(index, f"/{self.key}"))
+            return
+        previous, answers = "", 0
+        for number, turn in enumerate(turns):
+            role = self._turn(turn, At(index, f"/{self.key}/{number}"), findings)
+            if role is None:
+                return
+            answers += role == "gpt"
+            if (role == "system" and previous) or (role == previous) or (role == "gpt" and previous != "human"):
+                saw = f"{role} after {previous}" if previous else f"{role} first"
+                findings.add(ORDER, saw, "human and gpt in turn, human first", at=At(index, f"/{self.key}/{number}"))
+                return
+            previous = role
+        self.num_turns = len(turns)
+        if not answers:
+            findings.add(
+                NO_ANSWER, "no gpt turn", "an answer to train on or to compare with", at=At(index, f"/{self.key}")
+            )
+        elif previous != "gpt":
+            findings.add(
+                UNANSWERED,
+                f"the last of {len(turns)} turns is {previous}",
+                "a gpt turn at the end",
+                at=At(index, f"/{self.key}/{len(turns) - 1}"),
+            )
+
+    def _turn(self, turn: object, at: At, findings: Collector) -> str | None:
+        """Return the role of a turn that is well formed."""
+        if type(turn) is not dict:
+            findings.add(BAD_TURN, quote(turn), "an object with 'from' and 'value'", at=at)
+            return None
+        name, text = turn.get("from"), turn.get("value")
+        role = ROLES.get(name) if type(name) is str else None
+        if role is None:
+            saw = f"from: {quote(name)}" if "from" in turn else "no 'from'"
+            findings.add(BAD_TURN, saw, "human, gpt or system", at=At(at.record, f"{at.pointer}/from"))
+            return None
+        if type(text) is not str:
+            saw = f"value: {quote(text)}" if "value" in turn else "no 'value'"
+            findings.add(BAD_TURN, saw, "text", at=At(at.record, f"{at.pointer}/value"))
+            return None
+        size = _utf8_bytes(text)
+        if size < 0:
+            findings.add(NOT_TEXT, quote(text), "text without lone surrogates", at=at)
+            return None
+        self._measure(role, text, size)
+        if role == "gpt" and "<" in text and ("<video>" in text or "<image>" in text):
+            findings.add(TAG_IN_ANSWER, quote(text), "media tags in human turns only", at=at)
+        if role == "gpt" and not text.strip():
+            findings.add(EMPTY_ANSWER, quote(text), "an answer", at=at, fix="write the answer, or drop the record")
+        return role
+
+    def _measure(self, role: str, text: str, size: int) -> None:
+        self.text_bytes += size
+        if role == "gpt":
+            self.answer_bytes += size
+        else:
+            self.num_tags += text.count("<video>") + text.count("<image>")
+
+    def finish(self, findings: Collector) -> None:
+        """Nothing is left over."""
+
+
+def _utf8_bytes(text: str) -> int:
+    """Bytes of the text in UTF-8; -1 if it holds a lone surrogate, which JSON allows and UTF-8 does not."""
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return -1
+
+
+VIDEO_FPS = declare(
+    "dataset/video-fps",
+    "error",
+    "Every video record has `video_fps`, a positive number.",
+    source="seed guide: the upstream loader ends with \"Error processing sample: 'video_fps'\" after the job starts",
+)
+
+
+class VideoFpsFold:
+    """Judges `video_fps` of video records; `fps` is that of the last record seen, NaN if it has none."""
+
+    def __init__(self) -> None:
+        self.fps = math.nan
+
+    def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
+        self.fps = math.nan
+        if not any(record.get(key) for key in VIDEO_KEYS):
+            return
+        value = record.get("video_fps")
+        if is_positive(value):
+            self.fps = float(value)  # type: ignore[arg-type]
+            return
+        if type(value) is list and value and all(is_positive(one) for one in value):
+            return  # one rate for each of several videos
+        saw = f"video_fps: {quote(value)}" if "video_fps" in record else "no 'video_fps'"
+        findings.add(
+            VIDEO_FPS,
+            saw,
+            "a number of frames per second above 0",
+            at=At(index, "/video_fps"),
+            fix="write the frame rate of the video file",
+        )
+
+    def finish(self, findings: Collector) -> None:
+        """Nothing is left over."""
+
+
+def is_positive(value: object) -> bool:
+    """Tell whether a JSON value is a finite number above 0; 1e999 reads as infinity, and true is no number."""
+    return type(value) in (int, float) and 0 < value < 1e6  # type: ignore[operator]
+
+
+DUPLICATE = declare(
+    "dataset/id-duplicate",
+    "warning",
+    "Ids are unique: results and gaps are joined by id.",
+    source="gap analysis joins by id",
+)
+
+
+class IdFold:
+    """Finds ids that occur twice, from 64-bit hashes: 8 bytes a record."""
+
+    def __init__(self) -> None:
+        self.hashes = array("q")
+        self.records = array("q")
+
+    def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
+        value = record.get("id")
+        if type(value) in (str, int):
+            self.hashes.append(hash(str(value)))
+            self.records.append(index)
+
+    def finish(self, findings: Collector) -> None:
+        hashes = np.frombuffer(self.hashes, dtype=np.int64) if self.hashes else np.empty(0, np.int64)
+        order = np.argsort(hashes, kind="stable")
+        same = hashes[order][1:] == hashes[order][:-1]
+        for position in np.sort(order[1:][same]) if same.any() else ():
+            first = (
+                self.records[int(np.argmax(hashes == hashes[position]))] if findings.counts[DUPLICATE.name] < 20 else 0
+            )
+            saw = f"the same id as record {first}"
+            findings.add(DUPLICATE, saw, "an id of its own", at=At(self.records[int(position)], "/id"))

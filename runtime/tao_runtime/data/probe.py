@@ -1,0 +1,226 @@
+"""`probe(spec)`: the only look at the world before a run. What is wrong comes back as findings in the facts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tao_runtime.data.annotations import FoldFactory, Scan, locate, scan_annotations
+from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
+from tao_runtime.data.fold import At, Collector, declare
+from tao_runtime.data.host import existing_parent, probe_host
+from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.snapshot import probe_model
+from tao_runtime.errors import Finding, Fix, InputError
+from tao_runtime.spec.base import DatasetRef, Spec
+
+# (what is being read, how much of it is done)
+Progress = Callable[[str, int], None]
+
+FPS_TOLERANCE: Final = 0.01
+MEDIA_LABEL: Final = "media"  # a dataset that is a file or a folder of media, without annotations
+SUFFIXES: Final = {
+    "video": (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
+    "image": (".jpg", ".jpeg", ".png", ".webp", ".bmp"),
+}
+
+UNREADABLE = declare(
+    "dataset/annotation-unreadable",
+    "error",
+    "The annotation file exists and is a JSON array, or one record per line.",
+    source="seed guide: datasets",
+)
+NO_RECORDS = declare(
+    "dataset/no-records", "error", "A dataset has records.", source="an empty loader gives zero optimizer steps"
+)
+NO_ROOT = declare(
+    "dataset/media-root-missing", "error", "The media root is a directory.", source="seed guide: datasets"
+)
+FPS_DIFFERS = declare(
+    "dataset/video-fps-differs",
+    "warning",
+    "`video_fps` is within 1 % of the rate in the file's header.",
+    source="frame times are computed from it: a wrong rate gives wrong times",
+)
+NOT_WRITABLE = declare("host/output-dir", "error", "The output directory can be written.", source="every run writes")
+
+
+def probe(
+    spec: Spec,
+    *,
+    folds: Sequence[FoldFactory] = (),
+    world_size: int | None = None,
+    progress: Progress | None = None,
+    offline: bool = False,
+) -> Facts:
+    """Look at all that a spec names: machine, models, every record, every media header. Never raises for them."""
+    findings = list(_output_dir(spec))
+    datasets: dict[str, DatasetFacts] = {}
+    for ref in spec.datasets():
+        try:
+            facts = probe_dataset(ref, folds=folds, progress=progress)
+        except InputError as error:
+            findings.append(_finding(UNREADABLE.name, ref.annotation_key, str(locate(ref)[0]), str(error)))
+        else:
+            datasets[ref.label] = facts
+    return Facts(
+        host=probe_host(spec.output_dir(), world_size=world_size),
+        models={ref.label: probe_model(ref) for ref in spec.models()},
+        datasets=datasets,
+        findings=tuple(findings),
+        offline=offline,
+    )
+
+
+def probe_dataset(
+    ref: DatasetRef, *, folds: Sequence[FoldFactory] = (), progress: Progress | None = None
+) -> DatasetFacts:
+    """Look at one dataset. Raises InputError if its annotation file cannot be read at all."""
+    if ref.label == MEDIA_LABEL and not ref.annotation.endswith((".json", ".jsonl")):
+        return _probe_folder(ref, progress)
+    seen = (lambda count: progress(f"{ref.label} records", count)) if progress else None
+    scan = scan_annotations(ref, conversation_key=ref.conversation_key, folds=folds, progress=seen)
+    opened = (lambda count: progress(f"{ref.label} media", count)) if progress else None
+    results = probe_media(scan.files, where=ref.media_key, cache=cache_path(), progress=opened)
+    media = tuple(result if isinstance(result, MediaHeader) else None for result in results)
+    broken = [result for result in results if isinstance(result, Finding)]
+    if not len(scan.columns):
+        scan.findings.add(NO_RECORDS, "0 records", "at least one", at=At())
+    _compare_fps(scan, media)
+    whole = () if scan.media_root.is_dir() else (_no_root(ref, scan.media_root),)
+    found = (*whole, *scan.findings.findings(), *_cap(broken, scan, media))
+    columns = _without(scan.columns, media)
+    return DatasetFacts(ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found)
+
+
+def _no_root(ref: DatasetRef, root: Path) -> Finding:
+    return Finding(
+        rule=NO_ROOT.name,
+        severity="error",
+        where=ref.media_key or ref.annotation_key,
+        file=str(root),
+        saw="not a directory",
+        want="the directory that media paths are relative to",
+    )
+
+
+def _without(columns: RecordColumns, media: tuple[MediaHeader | None, ...]) -> RecordColumns:
+    """Mark records unusable whose media could not be opened."""
+    bad = np.array([header is None for header in media], dtype=np.bool_)
+    if not bad.any():
+        return columns
+    owner = np.repeat(np.arange(len(columns)), np.diff(columns.media_start))
+    columns.usable[owner[bad[columns.media_index]]] = False
+    return columns
+
+
+def _cap(broken: list[Finding], scan: Scan, media: tuple[MediaHeader | None, ...]) -> tuple[Finding, ...]:
+    """Name the first record of each broken file, and keep 20 findings of a rule."""
+    first: dict[str, int] = {}
+    names = {number: path for number, (path, _) in enumerate(scan.files) if media[number] is None}
+    if names:
+        owner = np.repeat(np.arange(len(scan.columns)), np.diff(scan.columns.media_start))
+        for number, path in names.items():
+            first[path] = int(owner[np.argmax(scan.columns.media_index == number)])
+    kept: dict[str, list[Finding]] = {}
+    for finding in broken:
+        kept.setdefault(finding.rule, []).append(finding.model_copy(update={"record": first.get(finding.file or "")}))
+    out: list[Finding] = []
+    for rule, found in kept.items():
+        out += found[:20]
+        if len(found) > 20:
+            last = Finding(
+                rule=rule,
+                severity="error",
+                where=found[0].where,
+                saw=f"and {len(found) - 20:,} more",
+                want="none of them",
+            )
+            out.append(last)
+    return tuple(out)
+
+
+def _compare_fps(scan: Scan, media: tuple[MediaHeader | None, ...]) -> None:
+    """Compare what records say of their video's rate with the header."""
+    header_fps = np.array([header.fps if header else np.nan for header in media] or [np.nan])
+    start = scan.columns.media_start
+    single = np.flatnonzero((np.diff(start) == 1) & np.isfinite(scan.fps))
+    if not len(single):
+        return
+    actual = header_fps[scan.columns.media_index[start[single]]]
+    wrong = np.abs(scan.fps[single] - actual) > FPS_TOLERANCE * actual  # NaN (not probed) compares false
+    for position in np.flatnonzero(wrong).tolist():
+        record = int(single[position])
+        rate = float(actual[position])
+        scan.findings.add(
+            FPS_DIFFERS,
+            f"video_fps: {scan.fps[record]:g}, and {rate:g} in the file",
+            "the rate in the file",
+            at=At(record, "/video_fps"),
+            fix=f"set it to {rate:g}",
+            patch={"video_fps": rate},
+        )
+
+
+def _probe_folder(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
+    """Look at one media file, or at every media file of a folder: a dataset without annotations."""
+    path = Path(ref.annotation)
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; want a media file, a folder of them, or an annotation file")
+    names = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+    files = [(str(one), kind) for one in names if (kind := _kind(one)) is not None]
+    findings = Collector(where=ref.annotation_key, file=str(path))
+    if not files:
+        findings.add(NO_RECORDS, "no media file", "files that end in " + " ".join(sum(SUFFIXES.values(), ())), at=At())
+    opened = (lambda count: progress(f"{ref.label} media", count)) if progress else None
+    results = probe_media(files, where=ref.annotation_key, cache=cache_path(), progress=opened)
+    media = tuple(result if isinstance(result, MediaHeader) else None for result in results)
+    broken = [result for result in results if isinstance(result, Finding)]
+    count, zero = len(files), np.zeros(len(files), np.int32)
+    usable = np.array([header is not None for header in media], np.bool_)
+    columns = RecordColumns(
+        np.zeros(count, np.int64),
+        zero,
+        zero,
+        zero,
+        zero,
+        np.arange(count + 1, dtype=np.int32),
+        np.arange(count, dtype=np.int32),
+        usable,
+    )
+    return DatasetFacts(ref.label, path, path, "", columns, media, (*findings.findings(), *broken[:20]))
+
+
+def _kind(path: Path) -> MediaKind | None:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES["video"]:
+        return "video"
+    return "image" if suffix in SUFFIXES["image"] else None
+
+
+def _output_dir(spec: Spec) -> tuple[Finding, ...]:
+    target = spec.output_dir()
+    if not target:
+        return ()  # the spec layer asks for it
+    nearest = existing_parent(Path(target))
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        return ()
+    saw = "a file" if nearest.is_file() else f"{nearest} cannot be written by this user"
+    return (_finding(NOT_WRITABLE.name, "results_dir", target, saw, "a directory that can be made and written"),)
+
+
+def _finding(rule: str, where: str, file: str, saw: str, want: str = "a file that can be read") -> Finding:
+    text, _, wanted = saw.removeprefix(f"{file}: ").partition("; want ")
+    return Finding(
+        rule=rule,
+        severity="error",
+        where=where,
+        file=file,
+        saw=text,
+        want=wanted or want,
+        fix=Fix(text="check the path") if "cannot be read" in text else None,
+    )

@@ -1,0 +1,150 @@
+"""The media that records name: resolved against the media root, never outside it, each directory listed once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tao_runtime.data.facts import MediaKind
+from tao_runtime.data.fold import At, Collector, RuleInfo, declare, quote
+from tao_runtime.data.llava import MEDIA_KEYS, VIDEO_KEYS, ConversationFold
+
+_ROOT = "a record must not read outside the media root that the spec names"
+
+MIXED = declare(
+    "dataset/media-mixed", "error", "A record has one kind of media under one key.", source="LLaVA conversation format"
+)
+NOT_PATH = declare(
+    "dataset/media-not-path", "error", "A medium is a path, or a list of paths.", source="LLaVA conversation format"
+)
+OUTSIDE = declare(
+    "dataset/media-outside", "error", "A medium lies inside the media root, links followed.", source=_ROOT
+)
+MISSING = declare(
+    "dataset/media-missing", "error", "Every medium exists.", source="seed guide: paths and media exist before launch"
+)
+MORE_TAGS = declare(
+    "dataset/tags-exceed-media",
+    "error",
+    "A record has no more media tags than media.",
+    source="LLaVA conversation format",
+)
+FEWER_TAGS = declare(
+    "dataset/tags-missing",
+    "warning",
+    "Each medium has its tag; one without is put in front of the first question.",
+    source="the upstream loader puts media first",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    rule: RuleInfo
+    saw: str
+    want: str
+
+
+class MediaFold:
+    """Resolves the media of every record; `current` holds the indices into `files` of the record last seen."""
+
+    def __init__(self, root: Path, turns: ConversationFold) -> None:
+        self.root = str(root)
+        self.real_root = os.path.realpath(root)
+        self.turns = turns  # has seen the record before this fold does
+        self.files: list[tuple[str, MediaKind]] = []
+        self.current: list[int] = []
+        self._known: dict[tuple[str, MediaKind], int | _Refused] = {}
+        self._by_path: dict[tuple[str, MediaKind], int] = {}
+        self._listed: dict[str, dict[str, bool] | None] = {}  # directory -> name -> is a link; None: outside the root
+
+    def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
+        self.current = []
+        keys = [key for key in MEDIA_KEYS if record.get(key)]
+        if len(keys) > 1:
+            findings.add(MIXED, " and ".join(keys), "one of " + ", ".join(MEDIA_KEYS), at=At(index, f"/{keys[1]}"))
+            return
+        if keys:
+            value = record[keys[0]]
+            kind: MediaKind = "video" if keys[0] in VIDEO_KEYS else "image"
+            names = value if type(value) is list else [value]
+            for name in names:
+                self._one(name, kind, findings, At(index, f"/{keys[0]}"))
+            self._tags(len(names), findings, index)
+        else:
+            self._tags(0, findings, index)
+
+    def _tags(self, num_media: int, findings: Collector, index: int) -> None:
+        tags = self.turns.num_tags
+        if tags == num_media or not self.turns.num_turns:
+            return
+        saw = f"{tags} media tags for {num_media} media"
+        rule = MORE_TAGS if tags > num_media else FEWER_TAGS
+        findings.add(rule, saw, "one <video> or <image> tag for each medium", at=At(index, f"/{self.turns.key}"))
+
+    def _one(self, name: object, kind: MediaKind, findings: Collector, at: At) -> None:
+        if type(name) is not str or not name:
+            findings.add(NOT_PATH, quote(name), "a path relative to the media root", at=at)
+            return
+        known = self._known.get((name, kind))
+        if known is None:
+            known = self._known[name, kind] = self._resolve(name, kind)
+        if isinstance(known, int):
+            self.current.append(known)
+        else:
+            findings.add(known.rule, known.saw, known.want, at=at)
+
+    def _resolve(self, name: str, kind: MediaKind) -> int | _Refused:
+        missing = _Refused(MISSING, f"{quote(name)} is not a file in {self.root}", "a file")
+        outside = _Refused(OUTSIDE, f"{quote(name)} leads out of {self.root}", "a path inside the media root")
+        if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
+            return missing
+        full = os.path.join(self.root, name)  # noqa: PTH118 - once per distinct name: Path costs 5x
+        if ".." in name.split("/"):
+            full = os.path.realpath(full)
+            if not self._inside(full):
+                return outside
+        folder, _, leaf = os.path.normpath(full).rpartition("/")
+        names = self._names(folder)
+        if names is None:
+            return outside
+        if leaf not in names:
+            return missing
+        path = f"{folder}/{leaf}"
+        if names[leaf]:
+            real = Path(path).resolve()
+            if not real.is_file():
+                return missing
+            if not self._inside(str(real)):
+                return outside
+        return self._index(path, kind)
+
+    def _index(self, path: str, kind: MediaKind) -> int:
+        """Number the file; two spellings of one path are one file."""
+        found = self._by_path.setdefault((path, kind), len(self.files))
+        if found == len(self.files):
+            self.files.append((path, kind))
+        return found
+
+    def _inside(self, real: str) -> bool:
+        return real == self.real_root or real.startswith(self.real_root.rstrip("/") + "/")
+
+    def _names(self, folder: str) -> dict[str, bool] | None:
+        """List the files of a directory once: one system call for many files, where a stat each would be many."""
+        if folder in self._listed:
+            return self._listed[folder]
+        names: dict[str, bool] | None = {}
+        if not self._inside(os.path.realpath(folder)):
+            names = None
+        else:
+            try:
+                with os.scandir(folder) as entries:
+                    names = {one.name: one.is_symlink() for one in entries if one.is_symlink() or one.is_file()}
+            except OSError:
+                names = {}  # not a directory, or not readable: every file in it is reported missing
+        self._listed[folder] = names
+        return names
+
+    def finish(self, findings: Collector) -> None:
+        """Nothing is left over."""
