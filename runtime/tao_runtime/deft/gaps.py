@@ -52,7 +52,7 @@ class GapReport(Frozen):
     match: Match
     counts: dict[str, int] = Field(
         default_factory=dict,
-        description="annotations, rows, judged (annotations with a verdict), failures, written, and failures by error type",
+        description="annotations, rows, judged annotations, failures, written failures, failures by error type",
     )
     error_rate: Estimate = Estimate()
     slices: tuple[Slice, ...] = Field(default=(), description="worst first, by the lower end of the interval")
@@ -76,8 +76,9 @@ def find_gaps(
     """Judge every answer, write the failures to `gaps_parquet`, and report faults and the worst slices.
 
     `results` is a results.json, or a directory that holds exactly one. `kind` None detects it. Reads the results twice
-    and keeps the annotation ids, 20 findings a rule and one counter a slice in memory; nothing else grows with the rows.
-    `progress` is called with the number of rows done. Raises InputError for what cannot be read; then nothing is written.
+    and keeps the annotation ids, 20 findings a rule and one counter a slice in memory; nothing else grows with the
+    rows. `progress` is called with the number of rows done. Raises InputError for what cannot be read, and then writes
+    nothing.
     """
     files = find_results(results)
     if len(files) > 1:
@@ -86,7 +87,8 @@ def find_gaps(
     faults = Collector(where=RESULTS_NAME, file=str(files[0]))
     annotations = Annotations(source)
     try:
-        kind = _detect(files[0], digest.update, faults) if kind is None else _hash(files[0], digest.update) or kind
+        detected = _detect(files[0], digest.update, faults if kind is None else None)
+        kind = kind or detected
         metadata = {
             "tao_run.schema": "tao-run/gaps/1",
             "tao_run.results_sha256": digest.hexdigest(),
@@ -216,7 +218,7 @@ class _Analysis:
         return tuple(sorted(found, key=lambda s: (-(s.error_rate.low or 0.0), -s.failures, s.question, s.ground_truth)))
 
 
-def _detect(path: Path, on_bytes: Callable[[bytes], object], faults: Collector) -> Kind:
+def _detect(path: Path, on_bytes: Callable[[bytes], object], faults: Collector | None) -> Kind:
     """One pass for the kind of the ground truths; a few of another kind make all text, and that is worth a warning."""
     detector, votes, num_truths = KindDetector(), Counter[Kind](), 0
     for _, _, _, value in iter_array(path, on_bytes=on_bytes):
@@ -225,16 +227,10 @@ def _detect(path: Path, on_bytes: Callable[[bytes], object], faults: Collector) 
             num_truths += 1
             votes.update(detector.see(gt))
     for closed, count in votes.items():
-        if detector.kind == "text" and count:
+        if detector.kind == "text" and faults is not None:
             saw = f"{count:,} of {num_truths:,} ground truths are {closed}, so all answers are compared as text"
             faults.add(rules.NO_KIND, saw, "one kind per file", at=At())
     return detector.kind
-
-
-def _hash(path: Path, on_bytes: Callable[[bytes], object]) -> None:
-    with path.open("rb") as file:
-        while data := file.read(1 << 20):
-            on_bytes(data)
 
 
 def _several(files: tuple[Path, ...], results: Path, source: AnnotationSet, match: Match) -> GapReport:

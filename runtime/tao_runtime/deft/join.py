@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.json_stream import iter_array
@@ -77,12 +77,13 @@ class Annotations:
     def _choose(self, index: int, result: Result, faults: Collector) -> int | None:
         """Pick among annotations of one id: by the media the row names, then by question and ground truth."""
         candidates = [(row, self.record(row)) for row in self._twins[result.key]]
-        for narrow in (
+        fits: list[Callable[[dict[str, object]], bool]] = [
             lambda record: result.video is None or result.video in (media_of(record) or ("", []))[1],
             lambda record: question_of(record) == without_tags(result.question),
             lambda record: truth_of(record) == result.gt,
-        ):
-            candidates = [(row, record) for row, record in candidates if narrow(record)] or candidates
+        ]
+        for fit in fits:
+            candidates = [(row, record) for row, record in candidates if fit(record)] or candidates
         if len({str(media_of(record)) for _, record in candidates}) > 1:
             rows = ", ".join(str(row) for row, _ in candidates)
             saw = f"id {quote(result.key)} fits annotations {rows}, which name different media"
@@ -114,5 +115,5 @@ class Annotations:
 
     def unanswered(self) -> Iterator[int]:
         """Rows with an id that no result claimed."""
-        for rows in ([first] if key not in self._twins else self._twins[key] for key, first in self._rows.items()):
+        for rows in (self._twins.get(key, [first]) for key, first in self._rows.items()):
             yield from (row for row in rows if not self._seen[row])

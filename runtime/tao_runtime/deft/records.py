@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,18 +33,18 @@ def open_set(annotation: Path | str, media_root: Path | str = "") -> AnnotationS
     return AnnotationSet(file, root)
 
 
-def id_of(record: dict[str, object]) -> str | None:
+def id_of(record: Mapping[str, object]) -> str | None:
     """The id as text; numbers are accepted, null and anything else are no id."""
     value = record.get("id")
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
-def question_of(record: dict[str, object]) -> str:
+def question_of(record: Mapping[str, object]) -> str:
     """First human turn without media tags; "" if there is none."""
     return without_tags(_first_turn(record, "human"))
 
 
-def truth_of(record: dict[str, object]) -> str:
+def truth_of(record: Mapping[str, object]) -> str:
     """First gpt turn; "" if there is none."""
     return _first_turn(record, "gpt")
 
@@ -54,7 +54,7 @@ def without_tags(question: str) -> str:
     return _TAG.sub("", question).strip()
 
 
-def media_of(record: dict[str, object]) -> tuple[str, list[str]] | None:
+def media_of(record: Mapping[str, object]) -> tuple[str, list[str]] | None:
     """The media key that a record uses and the paths under it, in order; None if it names none or they are no paths."""
     for key in MEDIA_KEYS:
         value = record.get(key)
@@ -71,11 +71,11 @@ def inside(root: Path, name: str) -> str | None:
     return path if path.startswith(base.rstrip("/") + "/") and "\0" not in name else None
 
 
-def _first_turn(record: dict[str, object], role: str) -> str:
+def _first_turn(record: Mapping[str, object], role: str) -> str:
     return next((text for who, text in _turns(record) if who == role), "")
 
 
-def _turns(record: dict[str, object]) -> Iterator[tuple[str | None, str]]:
+def _turns(record: Mapping[str, object]) -> Iterator[tuple[str | None, str]]:
     turns = record.get("conversations")
     for turn in turns if isinstance(turns, list) else []:
         if isinstance(turn, dict) and isinstance(turn.get("value"), str):

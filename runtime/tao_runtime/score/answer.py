@@ -91,7 +91,7 @@ class KindDetector:
 
 @lru_cache(maxsize=4096)
 def kinds_of(gt: str) -> tuple[Kind, ...]:
-    """The closed kinds that a ground truth is of. It has to *be* the answer ("Yes.", "(B)", "B. left"), not contain it."""
+    """The closed kinds that a ground truth is of. It has to *be* the answer ("Yes.", "(B)", "B. left")."""
     readings = [parse_answer(gt, kind=kind) for kind in CLOSED_KINDS]
     return tuple(each.kind for each in readings if each.value is not None and each.how in ("exact", "labelled"))
 
