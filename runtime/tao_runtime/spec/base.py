@@ -20,7 +20,7 @@ class Section(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class DatasetRef:
-    """A dataset as a spec names it. `annotation` may be a directory: root mode, `<root>/annotations.json` + `<root>`."""
+    """A dataset as a spec names it. In root mode `annotation` is a directory: `<root>/annotations.json` + `<root>`."""
 
     label: str  # train, val, eval, calibration
     annotation: str

@@ -63,7 +63,7 @@ class Vision(Section):
 
     fps: PositiveFloat | None = key(
         None,
-        "Rate at which frames are taken, in video time. Use it instead of nframes: 1 to 2 for calm scenes, 3 for fast ones.",
+        "Rate at which frames are taken, in video time; instead of nframes. 1 to 2 for calm scenes, 3 for fast ones.",
         unit="frames/s",
         automl=Automl(enabled=True, minimum=1, maximum=3),
     )

@@ -1,4 +1,4 @@
-"""How evaluation takes frames: the keys of every upstream version, of which those of its own decoders do nothing here."""
+"""How evaluation takes frames: the keys of every upstream version; those of its own decoders do nothing here."""
 
 from __future__ import annotations
 

@@ -1,0 +1,75 @@
+"""Load a spec: read the file, find its family and action, apply overrides, validate; all mistakes at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from tao_runtime.errors import Finding, FindingsError, Fix, InputError
+from tao_runtime.spec.base import Spec
+from tao_runtime.spec.draft import Draft
+from tao_runtime.spec.families import known_names, spec_classes
+from tao_runtime.spec.messages import given_twice
+from tao_runtime.spec.source import Entry, Source, read_source
+
+_OVERRIDE_KEY = re.compile(r"[A-Za-z_][\w-]*(\.[^.=\s][^.=]*)*")
+
+
+def load_spec(
+    path: str | Path, overrides: Iterable[str] = (), *, action: str | None = None, family: str | None = None
+) -> Spec:
+    """Load a spec file with `key.path=value` overrides on top; later ones win.
+
+    Family and action are found from the keys if not given. Reads the environment variables that the file names.
+    Raises InputError if something cannot be read at all, FindingsError with every mistake otherwise.
+    """
+    source = read_source(Path(path))
+    extra = tuple(_split_override(text) for text in overrides)
+    draft = Draft(_choose(source, extra, action=action, family=family), str(path))
+    for key, lines in source.duplicates:
+        twice = [Entry(key, None, line) for line in lines] or [Entry(key, None)]
+        draft.findings.append(given_twice(key, twice, file=draft.file))
+    for entry in source.entries:
+        draft.add(entry)
+    for entry in extra:
+        draft.override(entry)
+    return draft.finish()
+
+
+def dump_spec(spec: Spec) -> str:
+    """Write a spec as YAML that `load_spec` reads back to an equal value."""
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _split_override(text: str) -> Entry:
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not _OVERRIDE_KEY.fullmatch(key):
+        raise InputError(f"override {text!r}: not of the form key.path=value")
+    return Entry(key, value, raw=value, from_command=True)
+
+
+def _choose(source: Source, extra: tuple[Entry, ...], *, action: str | None, family: str | None) -> type[Spec]:
+    """Return the spec that knows most of the top-level names; if one was asked for, no other may know more."""
+    asked = spec_classes(family=family, action=action)
+    tops = {entry.key.split(".")[0] for entry in (*source.entries, *extra)}
+    scores = {spec: known_names(spec, tops) for spec in spec_classes(family=family)}
+    best = max(scores.values())
+    if action is not None and len(asked) == 1 and (scores[asked[0]] == best or best == 0):
+        return asked[0]
+    winners = [spec for spec, score in scores.items() if score == best]
+    fitting = [spec for spec in winners if spec in asked]
+    if len(fitting) == 1 and best > 0:
+        return fitting[0]
+    names = " or ".join(dict.fromkeys(spec.action for spec in winners))
+    if action is not None and not fitting:
+        saw, want = f"the keys of a spec of action {names}", f"a spec of action {action}"
+        fix = f"run {names} with it, or give a spec of action {action}"
+    else:
+        saw, want, fix = f"keys that fit {names}", "keys of one action", "name the action, or add its keys"
+    raise FindingsError(
+        [Finding(rule="spec/action", severity="error", where=str(source.path), saw=saw, want=want, fix=Fix(text=fix))]
+    )
