@@ -1,4 +1,4 @@
-"""The shell scripts: they parse, say what is missing, do nothing twice, and install no CUDA on a machine without a GPU."""
+"""The shell scripts: they parse, say what is missing, do nothing twice, and install no CUDA without a GPU."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ TOOLS = ("bash", "cat", "cksum", "cut", "dirname", "du", "grep", "sed", "tr", "u
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the part of the repository that setup installs, with no .venv."""
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
-    for name in ("scripts", "runtime"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    """What setup.sh reads before it installs anything."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
+
+
+@pytest.fixture
+def tools_only(checkout: Path) -> Path:
+    """A PATH on which there is no Python."""
+    folder = checkout / "bin"
+    folder.mkdir()
+    for tool in TOOLS:
+        (folder / tool).symlink_to(shutil.which(tool) or tool)
+    return folder
 
 
 def setup(checkout: Path, *extras: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,29 +45,24 @@ def test_parses_and_stops_at_errors(script: Path) -> None:
     assert "set -euo pipefail" in script.read_text()
 
 
-def test_setup_without_python_says_what_it_wants(checkout: Path) -> None:
-    folder = checkout / "bin"
-    folder.mkdir()
-    for tool in TOOLS:
-        (folder / tool).symlink_to(shutil.which(tool) or tool)
-    done = setup(checkout, PATH=str(folder), PYTHON="")
+def test_setup_without_python_says_what_it_wants(checkout: Path, tools_only: Path) -> None:
+    done = setup(checkout, PATH=str(tools_only), PYTHON="")
     assert done.returncode == 2
     assert "want Python 3.11 or newer with the venv module; found none" in done.stderr
     assert not (checkout / ".venv").exists()
 
 
-def test_setup_takes_no_python_that_is_too_old(checkout: Path) -> None:
-    folder = checkout / "bin"
-    folder.mkdir()
-    for tool in TOOLS:
-        (folder / tool).symlink_to(shutil.which(tool) or tool)
-    (folder / "python3").write_text("#!/bin/bash\nexit 1\n")  # what the probe ends with on 3.10
-    (folder / "python3").chmod(0o755)
-    assert "found none" in setup(checkout, PATH=str(folder), PYTHON="").stderr
+def test_setup_takes_no_python_that_is_too_old(checkout: Path, tools_only: Path) -> None:
+    (tools_only / "python3").write_text("#!/bin/bash\nexit 1\n")  # what the probe ends with on 3.10
+    (tools_only / "python3").chmod(0o755)
+    assert "found none" in setup(checkout, PATH=str(tools_only), PYTHON="").stderr
 
 
 @pytest.mark.slow
 def test_setup_installs_once_and_without_cuda(checkout: Path) -> None:
+    for name in ("README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout)
+    shutil.copytree(ROOT / "runtime", checkout / "runtime", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
     first, second = setup(checkout, "train"), setup(checkout, "train")
     assert first.returncode == 0, first.stderr
     assert "torch 2.13.0+cpu, CUDA None, 0 CUDA packages" in first.stdout
