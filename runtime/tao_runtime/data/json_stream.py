@@ -139,6 +139,8 @@ class _Window:
 
     def skip(self) -> bool:
         """Move over white space, reading on as needed; return whether a newline was among it."""
+        if self.text[self.pos : self.pos + 1] > " ":  # nothing to skip: the usual case
+            return False
         newline = False
         while True:
             match = _space_end(self.text, self.pos)

@@ -74,13 +74,13 @@ class ConversationFold:
             return
         previous, answers = "", 0
         for number, turn in enumerate(turns):
-            role = self._turn(turn, At(index, f"/{self.key}/{number}"), findings)
-            if role is None:
+            role = self._turn(index, number, turn, findings)
+            if not role:
                 return
             answers += role == "gpt"
-            if (role == "system" and previous) or (role == previous) or (role == "gpt" and previous != "human"):
+            if role == previous or (role == "gpt" and previous != "human") or (role == "system" and previous):
                 saw = f"{role} after {previous}" if previous else f"{role} first"
-                findings.add(ORDER, saw, "human and gpt in turn, human first", at=At(index, f"/{self.key}/{number}"))
+                findings.add(ORDER, saw, "human and gpt in turn, human first", at=self._at(index, number))
                 return
             previous = role
         self.num_turns = len(turns)
@@ -89,45 +89,43 @@ class ConversationFold:
                 NO_ANSWER, "no gpt turn", "an answer to train on or to compare with", at=At(index, f"/{self.key}")
             )
         elif previous != "gpt":
-            findings.add(
-                UNANSWERED,
-                f"the last of {len(turns)} turns is {previous}",
-                "a gpt turn at the end",
-                at=At(index, f"/{self.key}/{len(turns) - 1}"),
-            )
+            saw = f"the last of {len(turns)} turns is {previous}"
+            findings.add(UNANSWERED, saw, "a gpt turn at the end", at=self._at(index, len(turns) - 1))
 
-    def _turn(self, turn: object, at: At, findings: Collector) -> str | None:
-        """Return the role of a turn that is well formed."""
+    def _at(self, index: int, number: int, key: str = "") -> At:
+        return At(index, f"/{self.key}/{number}{key}")
+
+    def _turn(self, index: int, number: int, turn: object, findings: Collector) -> str:
+        """Measure a turn that is well formed and return its role; '' for one that is not."""
         if type(turn) is not dict:
-            findings.add(BAD_TURN, quote(turn), "an object with 'from' and 'value'", at=at)
-            return None
+            findings.add(BAD_TURN, quote(turn), "an object with 'from' and 'value'", at=self._at(index, number))
+            return ""
         name, text = turn.get("from"), turn.get("value")
         role = ROLES.get(name) if type(name) is str else None
         if role is None:
             saw = f"from: {quote(name)}" if "from" in turn else "no 'from'"
-            findings.add(BAD_TURN, saw, "human, gpt or system", at=At(at.record, f"{at.pointer}/from"))
-            return None
+            findings.add(BAD_TURN, saw, "human, gpt or system", at=self._at(index, number, "/from"))
+            return ""
         if type(text) is not str:
             saw = f"value: {quote(text)}" if "value" in turn else "no 'value'"
-            findings.add(BAD_TURN, saw, "text", at=At(at.record, f"{at.pointer}/value"))
-            return None
-        size = _utf8_bytes(text)
+            findings.add(BAD_TURN, saw, "text", at=self._at(index, number, "/value"))
+            return ""
+        size = len(text) if text.isascii() else _utf8_bytes(text)
         if size < 0:
-            findings.add(NOT_TEXT, quote(text), "text without lone surrogates", at=at)
-            return None
-        self._measure(role, text, size)
-        if role == "gpt" and "<" in text and ("<video>" in text or "<image>" in text):
-            findings.add(TAG_IN_ANSWER, quote(text), "media tags in human turns only", at=at)
-        if role == "gpt" and not text.strip():
-            findings.add(EMPTY_ANSWER, quote(text), "an answer", at=at, fix="write the answer, or drop the record")
-        return role
-
-    def _measure(self, role: str, text: str, size: int) -> None:
+            findings.add(NOT_TEXT, quote(text), "text without lone surrogates", at=self._at(index, number))
+            return ""
+        tags = text.count("<video>") + text.count("<image>") if "<" in text else 0
         self.text_bytes += size
-        if role == "gpt":
-            self.answer_bytes += size
-        else:
-            self.num_tags += text.count("<video>") + text.count("<image>")
+        if role != "gpt":
+            self.num_tags += tags
+            return role
+        self.answer_bytes += size
+        if tags:
+            findings.add(TAG_IN_ANSWER, quote(text), "media tags in human turns only", at=self._at(index, number))
+        if not text or text.isspace():
+            fix = "write the answer, or drop the record"
+            findings.add(EMPTY_ANSWER, quote(text), "an answer", at=self._at(index, number), fix=fix)
+        return role
 
     def finish(self, findings: Collector) -> None:
         """Nothing is left over."""
@@ -135,8 +133,6 @@ class ConversationFold:
 
 def _utf8_bytes(text: str) -> int:
     """Bytes of the text in UTF-8; -1 if it holds a lone surrogate, which JSON allows and UTF-8 does not."""
-    if text.isascii():
-        return len(text)
     try:
         return len(text.encode())
     except UnicodeEncodeError:
@@ -159,7 +155,7 @@ class VideoFpsFold:
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
         self.fps = math.nan
-        if not any(record.get(key) for key in VIDEO_KEYS):
+        if not (record.get("video") or record.get("videos")):
             return
         value = record.get("video_fps")
         if is_positive(value):

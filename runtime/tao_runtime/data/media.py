@@ -18,7 +18,7 @@ from tao_runtime.data.facts import MediaHeader, MediaKind
 from tao_runtime.data.fold import RuleInfo, declare
 from tao_runtime.errors import Finding
 
-MAX_ASPECT: Final = 200  # the vision processors of the Qwen family refuse more
+MAX_ASPECT: Final = 200  # vision processors refuse more
 _DECODE = "the loader opens each medium during the run; a broken one ends it hours in"
 
 UNREADABLE = declare("media/unreadable", "error", "Every medium opens as what the record says it is.", source=_DECODE)

@@ -70,15 +70,19 @@ class MediaFold:
             kind: MediaKind = "video" if keys[0] in VIDEO_KEYS else "image"
             names = value if type(value) is list else [value]
             for name in names:
-                self._one(name, kind, findings, At(index, f"/{keys[0]}"))
-            self._tags(len(names), findings, index)
+                known = self._known.get((name, kind)) if type(name) is str else None
+                if type(known) is int:
+                    self.current.append(known)
+                else:
+                    self._one(name, kind, findings, At(index, f"/{keys[0]}"))
+            num_media = len(names)
         else:
-            self._tags(0, findings, index)
+            num_media = 0
+        if self.turns.num_tags != num_media and self.turns.num_turns:
+            self._tags(num_media, findings, index)
 
     def _tags(self, num_media: int, findings: Collector, index: int) -> None:
         tags = self.turns.num_tags
-        if tags == num_media or not self.turns.num_turns:
-            return
         saw = f"{tags} media tags for {num_media} media"
         rule = MORE_TAGS if tags > num_media else FEWER_TAGS
         findings.add(rule, saw, "one <video> or <image> tag for each medium", at=At(index, f"/{self.turns.key}"))

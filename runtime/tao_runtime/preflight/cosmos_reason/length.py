@@ -1,0 +1,200 @@
+"""Frames and tokens: does every record fit the length that the spec allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from tao_runtime.data.annotations import RecordReader
+from tao_runtime.data.cosmos_reason import STEP_OVERHEAD, TURN_OVERHEAD, read_turns, render
+from tao_runtime.data.facts import DatasetFacts, Facts, ModelFacts, VisionGeometry
+from tao_runtime.data.families import PromptOptions, Tokenizer, tokenize
+from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
+from tao_runtime.plan.model import EvaluatePlan, TrainPlan
+from tao_runtime.preflight.rule import Problem, rule
+from tao_runtime.spec.cosmos_reason import EvaluateSpec, TrainSpec
+
+SHOWN: Final = 5  # worst records named
+COUNTED: Final = 1000  # candidates that are tokenised exactly; the longest first
+SINGLE: Final = 3  # turns of one question: system, human, gpt
+TURN_LEAST, STEP_LEAST = 2, 2  # tokens that nothing can remove: the marks of a turn, and of a temporal step
+
+Lengths = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What decides the length of the samples of one data set."""
+
+    dataset: DatasetFacts
+    sampling: SamplingPlan
+    geometry: VisionGeometry
+    prompt: PromptOptions
+    generate: bool = False  # only the prompt counts, up to the first answer
+
+
+def bounds(samples: Samples) -> tuple[Lengths, Lengths]:
+    """Return lower and upper bound of the tokens of every record; the upper one is that of `bound_tokens`."""
+    columns, system = samples.dataset.columns, samples.prompt.system_prompt
+    layouts = [_layout(samples, index) for index in range(len(samples.dataset.media))]
+    visual = _sums(samples, [layout.num_tokens if layout else 0 for layout in layouts])
+    steps = _sums(samples, [layout.grid_thw[0] if layout else 0 for layout in layouts])
+    media = _sums(samples, [1 if layout else 0 for layout in layouts])
+    turns = columns.num_turns.astype(np.int64)
+    lower = visual + STEP_LEAST * steps + TURN_LEAST * turns
+    if samples.generate:  # what stands after the first answer is not in the prompt
+        lower = np.where(turns > SINGLE, 0, lower - TURN_LEAST)
+    text = columns.text_bytes.astype(np.int64) + len(system.encode())
+    upper = visual + text + (turns + bool(system)) * TURN_OVERHEAD + steps * STEP_OVERHEAD + 2 * media
+    return np.where(columns.usable, lower, 0), np.where(columns.usable, upper, 0)
+
+
+def _layout(samples: Samples, index: int) -> MediaLayout | None:
+    header = samples.dataset.media[index]
+    return lay_out(header, samples.sampling, samples.geometry) if header else None
+
+
+def _sums(samples: Samples, per_media: list[int]) -> Lengths:
+    """Sum a number of each medium over the media of each record."""
+    columns = samples.dataset.columns
+    total = np.zeros(len(columns.media_index) + 1, np.int64)
+    np.cumsum(np.array(per_media or [0], np.int64)[columns.media_index], out=total[1:])
+    return total[columns.media_start[1:]] - total[columns.media_start[:-1]]
+
+
+def count_tokens(samples: Samples, records: list[int], tokenizer: Tokenizer) -> Lengths:
+    """Return the exact number of tokens of some records."""
+    reader, counts = RecordReader(samples.dataset), []
+    for record in records:
+        layouts = [_layout(samples, int(index)) for index in samples.dataset.columns.media_of(record)]
+        turns = read_turns(reader[record], samples.prompt.conversation_key)
+        found = [layout for layout in layouts if layout]
+        segments = render(turns, found, samples.prompt, generate=samples.generate)
+        counts.append(len(tokenize(segments, tokenizer)))
+    return np.array(counts, np.int64)
+
+
+def load_tokenizer(model: ModelFacts | None) -> Any | None:
+    """Return the model's tokenizer, if it is on this machine and can be read."""
+    path = (model.directory or Path()) / "tokenizer.json" if model and model.directory else None
+    if path is None or not path.is_file():
+        return None
+    from tokenizers import Tokenizer as Loaded  # noqa: PLC0415 - 20 MB that most checks do not need
+
+    try:
+        return Loaded.from_file(str(path))
+    except BaseException as error:  # the Rust binding raises bare Exception for a broken file
+        if type(error) is not Exception:
+            raise
+        return None
+
+
+def too_long(samples: Samples, limit: int, model: ModelFacts | None, key: str) -> Iterator[Problem]:
+    """Yield what does not fit `limit` tokens: certain from the media alone, exact by tokenizer, or only possible."""
+    lower, upper = bounds(samples)
+    certain = np.flatnonzero(lower > limit)
+    if len(certain):
+        yield from _name(samples, (certain, lower[certain]), limit, key, int(upper.max()))
+        return
+    possible = np.flatnonzero(upper > limit)
+    if not len(possible):
+        return
+    possible = possible[np.argsort(-upper[possible], kind="stable")]
+    tokenizer = load_tokenizer(model)
+    if tokenizer is None:
+        saw = f"{len(possible):,} records may be longer than {limit:,} tokens (up to {upper.max():,}, by their bytes)"
+        want = "a local model, whose tokenizer counts exactly"
+        yield Problem(key, saw, want, record=int(possible[0]), file=str(samples.dataset.annotation), severity="warning")
+        return
+    counts = count_tokens(samples, possible[:COUNTED].tolist(), tokenizer)
+    over = counts > limit
+    yield from _name(samples, (possible[:COUNTED][over], counts[over]), limit, key, int(counts.max()))
+    if not over.any() and len(possible) > COUNTED:
+        saw = (
+            f"{len(possible) - COUNTED:,} records may be longer than {limit:,} tokens; the {COUNTED} likeliest are not"
+        )
+        yield Problem(key, saw, "shorter records", file=str(samples.dataset.annotation), severity="warning")
+
+
+def _name(samples: Samples, over: tuple[Lengths, Lengths], limit: int, key: str, most: int) -> Iterator[Problem]:
+    """Name the worst of `over`: records, and their tokens. `most` tokens would be enough for all."""
+    records, tokens = over
+    order = np.argsort(-tokens, kind="stable")
+    need = -(-most // 1024) * 1024  # a round number that fits: 40961 -> 41984
+    for position in order[:SHOWN].tolist():
+        record = int(records[position])
+        saw = (
+            f"{int(tokens[position]):,} tokens or more" if position == order[0] else f"{int(tokens[position]):,} tokens"
+        )
+        if position == order[0] and len(records) > 1:
+            saw += f", the longest of {len(records):,} such records"
+        fix = f"set it to {need}, or lower custom.vision.total_pixels or the number of frames"
+        yield Problem(key, saw, f"at most {limit:,}", fix, {key: need}, record, str(samples.dataset.annotation))
+
+
+@rule(
+    "cosmos_reason/model-max-length",
+    "error",
+    families=("cosmos_reason",),
+    actions=("train",),
+    source="seed guide, critical overrides: too small a length cuts visual tokens off, a shape mismatch mid-run",
+)
+def train_length(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """Every record fits policy.model_max_length, text and vision together. Nothing is ever cut."""
+    model = facts.models.get("model")
+    for label, part in (("train", plan.data.train), ("val", plan.data.val)):
+        dataset = facts.datasets.get(label)
+        if dataset is not None and part is not None:
+            prompt = PromptOptions(
+                plan.data.prompt_format, plan.data.system_prompt, plan.data.conversation_key, part.response_mode
+            )
+            samples = Samples(dataset, plan.data.sampling, model.geometry if model else VisionGeometry(), prompt)
+            yield from too_long(samples, plan.model.max_length, model, "policy.model_max_length")
+
+
+@rule(
+    "cosmos_reason/evaluate-max-length",
+    "error",
+    families=("cosmos_reason",),
+    actions=("evaluate",),
+    source="a prompt that leaves no room for its answer is cut or refused mid-run",
+)
+def evaluate_length(spec: EvaluateSpec, facts: Facts, plan: EvaluatePlan) -> Iterator[Problem]:
+    """Every prompt, and the longest answer after it, fit model.max_length."""
+    model, dataset = facts.models.get("base_model") or facts.models.get("model"), facts.datasets.get("eval")
+    if dataset is None:
+        return
+    prompt = PromptOptions(plan.prompt_format, plan.system_prompt)
+    geometry = model.geometry if model else VisionGeometry()
+    samples = Samples(dataset, plan.sampling, geometry, prompt, generate=True)
+    yield from too_long(samples, plan.model.max_length - plan.generation.max_new_tokens, model, "model.max_length")
+
+
+@rule(
+    "cosmos_reason/frame-sampling",
+    "error",
+    families=("cosmos_reason",),
+    actions=("train", "evaluate", "inference"),
+    source="seed guide, fps vs nframes: the upstream reader asserts on both and then hangs in its workers",
+)
+def frame_sampling(spec: Any, facts: Facts, plan: object) -> Iterator[Problem]:
+    """Exactly one of fps and nframes says how frames are taken."""
+    tables = {"train": "custom.vision.", "evaluate": "vision.", "inference": ""}
+    prefix, table = tables[spec.action], spec
+    for name in prefix.split(".")[:-1]:
+        table = getattr(table, name)
+    names = [name for name in ("fps", "nframes", "num_frames") if hasattr(table, name)]
+    given = [name for name in names if getattr(table, name) is not None]
+    if len(given) == 1:
+        return
+    saw = " and ".join(f"{name} = {getattr(table, name):g}" for name in given) or f"neither {' nor '.join(names)}"
+    drop: dict[str, JsonValue] = {f"{prefix}{name}": None for name in given[:-1]}
+    patch = drop or {f"{prefix}{names[1]}": 8}
+    fix = "set " + ", ".join(f"{key}={'null' if value is None else value}" for key, value in patch.items())
+    yield Problem(f"{prefix}fps", saw, f"exactly one of {' and '.join(names)}", fix, patch)
