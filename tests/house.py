@@ -112,7 +112,8 @@ def unsafe_code(path: str, source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ExceptHandler):
             caught = ast.unparse(node.type) if node.type else "everything"
-            if caught in {"everything", "Exception", "BaseException"}:
+            passed_on = caught == "BaseException" and any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            if caught in {"everything", "Exception", "BaseException"} and not passed_on:
                 found.append(f"{path}:{node.lineno} catches {caught}")
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func)

