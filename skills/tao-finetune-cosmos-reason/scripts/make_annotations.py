@@ -1,6 +1,7 @@
 """Write a LLaVA annotations.json from a folder of clips and a CSV with the columns file, question, answer.
 
-The frame rate of each record is read from the clip's own header. Every row that cannot be used is reported, and then nothing is written.
+The frame rate of each record is read from the clip's own header. Every row that cannot be used is reported, and then
+nothing is written.
 Exit codes: 0 written, 1 some rows are wrong, 2 the CSV cannot be read. Needs PyAV, which tao-run brings along.
 """
 
