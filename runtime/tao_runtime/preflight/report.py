@@ -45,9 +45,10 @@ class Report(Frozen):
     def render(self) -> str:
         """Return the text form: a line for each finding, then one that says how it stands."""
         counts = self.counts
-        seen = f"{counts.records:,} records, {counts.media:,} media"
+        what = f"{self.family} {self.action}".strip()
+        seen = f", {counts.records:,} records, {counts.media:,} media" if counts.records else ""
         found = f"{counts.errors} errors, {counts.warnings} warnings, {counts.notes} notes"
-        last = f"{'ok' if self.ok else 'not ok'}: {self.family} {self.action}, {seen}; {found}"
+        last = f"{'ok' if self.ok else 'not ok'}: {what}{seen}; {found}"
         return "\n".join([*(finding.render() for finding in self.findings), last])
 
 
@@ -128,3 +129,14 @@ def _summary(facts: Facts) -> Mapping[str, JsonValue]:
             for label, data in facts.datasets.items()
         },
     }
+
+
+def merged(report: Report, other: Report) -> Report:
+    """Add the findings of another report to one."""
+    counts = report.counts.model_copy(
+        update={
+            name: getattr(report.counts, name) + getattr(other.counts, name) for name in ("errors", "warnings", "notes")
+        }
+    )
+    findings = tuple(sorted((*report.findings, *other.findings), key=lambda finding: ORDER[finding.severity]))
+    return report.model_copy(update={"ok": report.ok and other.ok, "findings": findings, "counts": counts})

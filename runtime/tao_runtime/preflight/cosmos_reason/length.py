@@ -39,6 +39,20 @@ class Samples:
     generate: bool = False  # only the prompt counts, up to the first answer
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a sample may be, and the keys that say so."""
+
+    tokens: int
+    key: str
+    pixels_key: str
+    reserved: int = 0  # tokens kept for the answer
+
+    @property
+    def room(self) -> int:
+        return self.tokens - self.reserved
+
+
 def bounds(samples: Samples) -> tuple[Lengths, Lengths]:
     """Return lower and upper bound of the tokens of every record; the upper one is that of `bound_tokens`."""
     columns, system = samples.dataset.columns, samples.prompt.system_prompt
@@ -95,47 +109,43 @@ def load_tokenizer(model: ModelFacts | None) -> Any | None:
         return None
 
 
-def too_long(samples: Samples, limit: int, model: ModelFacts | None, key: str) -> Iterator[Problem]:
-    """Yield what does not fit `limit` tokens: certain from the media alone, exact by tokenizer, or only possible."""
+def too_long(samples: Samples, limit: Limit, model: ModelFacts | None) -> Iterator[Problem]:
+    """Yield what is too long: certain from the media alone, exact by the tokenizer, or only possible without one."""
     lower, upper = bounds(samples)
-    certain = np.flatnonzero(lower > limit)
+    file, room = str(samples.dataset.annotation), limit.room
+    certain = np.flatnonzero(lower > room)
     if len(certain):
-        yield from _name(samples, (certain, lower[certain]), limit, key, int(upper.max()))
+        # The upper bound, so that one change is enough.
+        yield from _name(limit, certain, lower[certain], most=int(upper.max()), file=file)
         return
-    possible = np.flatnonzero(upper > limit)
+    possible = np.flatnonzero(upper > room)
     if not len(possible):
         return
     possible = possible[np.argsort(-upper[possible], kind="stable")]
     tokenizer = load_tokenizer(model)
     if tokenizer is None:
-        saw = f"{len(possible):,} records may be longer than {limit:,} tokens (up to {upper.max():,}, by their bytes)"
+        saw = f"{len(possible):,} records may be longer than {room:,} tokens (up to {upper.max():,}, by their bytes)"
         want = "a local model, whose tokenizer counts exactly"
-        yield Problem(key, saw, want, record=int(possible[0]), file=str(samples.dataset.annotation), severity="warning")
+        yield Problem(limit.key, saw, want, record=int(possible[0]), file=file, severity="warning")
         return
     counts = count_tokens(samples, possible[:COUNTED].tolist(), tokenizer)
-    over = counts > limit
-    yield from _name(samples, (possible[:COUNTED][over], counts[over]), limit, key, int(counts.max()))
+    over = counts > room
+    yield from _name(limit, possible[:COUNTED][over], counts[over], most=int(counts.max()), file=file)
     if not over.any() and len(possible) > COUNTED:
-        saw = (
-            f"{len(possible) - COUNTED:,} records may be longer than {limit:,} tokens; the {COUNTED} likeliest are not"
-        )
-        yield Problem(key, saw, "shorter records", file=str(samples.dataset.annotation), severity="warning")
+        saw = f"{len(possible) - COUNTED:,} records may be longer than {room:,} tokens; the {COUNTED} likeliest are not"
+        yield Problem(limit.key, saw, "shorter records", file=file, severity="warning")
 
 
-def _name(samples: Samples, over: tuple[Lengths, Lengths], limit: int, key: str, most: int) -> Iterator[Problem]:
-    """Name the worst of `over`: records, and their tokens. `most` tokens would be enough for all."""
-    records, tokens = over
-    order = np.argsort(-tokens, kind="stable")
-    need = -(-most // 1024) * 1024  # a round number that fits: 40961 -> 41984
-    for position in order[:SHOWN].tolist():
-        record = int(records[position])
-        saw = (
-            f"{int(tokens[position]):,} tokens or more" if position == order[0] else f"{int(tokens[position]):,} tokens"
-        )
-        if position == order[0] and len(records) > 1:
+def _name(limit: Limit, records: Lengths, tokens: Lengths, *, most: int, file: str) -> Iterator[Problem]:
+    """Name the worst records; `most` tokens are enough for all of them."""
+    need = -(-(most + limit.reserved) // 1024) * 1024  # a round number that fits: 40961 -> 41984
+    fix = f"set it to {need}, or lower {limit.pixels_key} or the number of frames"
+    for rank, position in enumerate(np.argsort(-tokens, kind="stable")[:SHOWN].tolist()):
+        saw = f"{int(tokens[position]):,} tokens"
+        if rank == 0 and len(records) > 1:
             saw += f", the longest of {len(records):,} such records"
-        fix = f"set it to {need}, or lower custom.vision.total_pixels or the number of frames"
-        yield Problem(key, saw, f"at most {limit:,}", fix, {key: need}, record, str(samples.dataset.annotation))
+        want = f"at most {limit.room:,}" + (f" ({limit.reserved:,} are kept for the answer)" if limit.reserved else "")
+        yield Problem(limit.key, saw, want, fix, {limit.key: need}, int(records[position]), file)
 
 
 @rule(
@@ -155,7 +165,8 @@ def train_length(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Pro
                 plan.data.prompt_format, plan.data.system_prompt, plan.data.conversation_key, part.response_mode
             )
             samples = Samples(dataset, plan.data.sampling, model.geometry if model else VisionGeometry(), prompt)
-            yield from too_long(samples, plan.model.max_length, model, "policy.model_max_length")
+            limit = Limit(plan.model.max_length, "policy.model_max_length", "custom.vision.total_pixels")
+            yield from too_long(samples, limit, model)
 
 
 @rule(
@@ -173,7 +184,8 @@ def evaluate_length(spec: EvaluateSpec, facts: Facts, plan: EvaluatePlan) -> Ite
     prompt = PromptOptions(plan.prompt_format, plan.system_prompt)
     geometry = model.geometry if model else VisionGeometry()
     samples = Samples(dataset, plan.sampling, geometry, prompt, generate=True)
-    yield from too_long(samples, plan.model.max_length - plan.generation.max_new_tokens, model, "model.max_length")
+    limit = Limit(plan.model.max_length, "model.max_length", "vision.total_pixels", plan.generation.max_new_tokens)
+    yield from too_long(samples, limit, model)
 
 
 @rule(
