@@ -52,6 +52,8 @@ class Spec(Section):
     action: ClassVar[str]
     # Other names a user may write, as dotted prefixes: {"learning_rate": "train.optm_lr", "evaluate": ""}.
     aliases: ClassVar[Mapping[str, str]] = {}
+    # Keys that decide whether a run is the run that was meant: what to give them, and why.
+    critical: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     @property
     def sha256(self) -> str:

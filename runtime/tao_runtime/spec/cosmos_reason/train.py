@@ -30,6 +30,34 @@ class TrainSpec(Spec):
         "dp_replicate_size": "policy.parallelism.dp_replicate_size",
     }
 
+    critical: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "policy.model_name_or_path": (
+            "a local snapshot, or hf_model://org/name",
+            "A hub model is gated: without it on this machine, a token is needed before anything starts.",
+        ),
+        "policy.model_max_length": (
+            "not below the default for videos",
+            "A sample that is longer is refused before the run; upstream cuts through its frames and fails.",
+        ),
+        "train.train_batch_per_replica": (
+            "a multiple of mini_batch, not above the samples of a process",
+            "Otherwise there is no whole micro-batch, or no step at all.",
+        ),
+        "train.train_policy.mini_batch": (
+            "a divisor of train_batch_per_replica",
+            "Lower this one when memory runs out: the result stays the same.",
+        ),
+        "train.train_policy.type": (
+            "sft, kept in the file",
+            "Upstream's launcher turns to another training without it.",
+        ),
+        "policy.parallelism.dp_shard_size": (
+            "GPUs per node, or -1",
+            "dp_shard_size x dp_replicate_size must be the number of processes.",
+        ),
+        "custom.vision.nframes": ("null if you set fps", "Exactly one of fps and nframes."),
+    }
+
     results_dir: Text = key(REQUIRED, "Directory that everything of the run is written to.")
     custom: Custom = table(REQUIRED, "Data, sampling and prompt.")
     policy: Policy = table(Policy(), "The model that is trained.")
