@@ -54,7 +54,7 @@ def tao_run_lines(text: str) -> Iterator[str]:
 
 def check_command(line: str) -> str | None:
     """Return why the command line does not parse, None if it does. Nothing is run, no file is looked at."""
-    from tao_runtime.cli import app
+    from tao_runtime.cli.app import app
 
     words = shlex.split(line)[1:]
     command = typer.main.get_command(app)
