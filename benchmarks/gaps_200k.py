@@ -20,7 +20,14 @@ from pathlib import Path
 
 NUM_ROWS = 200_000
 RESULT = Path(__file__).parent / "results" / "gaps_200k.json"
-PHRASES = ("{}", "{}.", "{}, the car stops.", "The answer is {}.", "<think>it is dark</think><answer>{}</answer>", "hm")
+PHRASES = (
+    "{}",
+    "{}.",
+    "{}, car #{:06d} stops.",
+    "The answer is {}.",
+    "<think>frame {1} is dark</think><answer>{0}</answer>",
+    "hm",
+)
 
 
 def make_data(folder: Path) -> None:
@@ -32,7 +39,7 @@ def make_data(folder: Path) -> None:
             said = gt if rng.random() < 0.8 else {"yes": "no", "no": "yes"}[gt]
             turns = [{"from": "human", "value": f"<video>\n{question}"}, {"from": "gpt", "value": gt}]
             record = {"id": f"clip-{i:06d}", "video": f"{i:06d}.mp4", "video_fps": 8, "conversations": turns}
-            row = {"video_id": record["id"], "response": rng.choice(PHRASES).format(said.title())}
+            row = {"video_id": record["id"], "response": rng.choice(PHRASES).format(said.title(), i)}
             annotations.write(("[" if i == 0 else ",\n") + json.dumps(record))
             results.write(("[" if i == 0 else ",\n") + json.dumps(row | {"question": question, "gt": gt}))
         annotations.write("]")

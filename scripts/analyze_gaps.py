@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Find the questions that an evaluated model gets wrong; writes a parquet of failures and prints the worst slices.
+"""Find the questions that an evaluated model gets wrong: a parquet of failures, and the worst slices as a table.
 
-Exit codes: 0 nothing wrong with the input, 1 findings of severity error (what can be written is), 2 unreadable input.
+Exit code 0: done; 1: findings of severity error (what can be written is written); 2: unreadable input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tao_runtime.deft.gaps import find_gaps
 from tao_runtime.deft.records import open_set
-from tao_runtime.deft.table import print_gaps
+from tao_runtime.deft.table import counting_rows, print_gaps
 from tao_runtime.errors import TaoError
 
 
@@ -29,7 +29,9 @@ def main() -> int:
     args = parser.parse_args()
     try:
         source = open_set(args.kpi_ann_path, args.kpi_media_path)
-        report = find_gaps(args.results_dir, source=source, gaps_parquet=args.gaps_parquet, match=args.match)
+        with counting_rows() as progress:
+            options = {"gaps_parquet": args.gaps_parquet, "match": args.match, "progress": progress}
+            report = find_gaps(args.results_dir, source=source, **options)
     except TaoError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -37,5 +39,4 @@ def main() -> int:
     return report.exit_code
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+sys.exit(main())

@@ -15,12 +15,12 @@ from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.deft import rules
 from tao_runtime.deft.join import Annotations
-from tao_runtime.deft.parquet import Gap, GapWriter, open_gaps
+from tao_runtime.deft.parquet import Gap, GapWriter, open_gaps, to_utf8
 from tao_runtime.deft.records import AnnotationSet, question_of, truth_of, without_tags
 from tao_runtime.errors import ExitCode, Finding, Frozen
 from tao_runtime.score.answer import Kind, KindDetector
 from tao_runtime.score.interval import Estimate, proportion
-from tao_runtime.score.judge import Judgement, Match, judge
+from tao_runtime.score.judge import Judgement, Match, judge, token_f1
 from tao_runtime.score.results import RESULTS_NAME, Result, find_results, parse_row
 
 MAX_SLICES = 200  # in the report; the rest is counted
@@ -189,7 +189,7 @@ class _Analysis:
                 response=row.response,
                 parsed=seen.parsed,
                 error_type=error,
-                f1=seen.f1,
+                f1=token_f1(row.response or "", row.gt),
             )
         )
 
@@ -207,8 +207,8 @@ class _Analysis:
         """Slices with failures, worst first: by what the interval still grants at least, so 1 of 1 is no scandal."""
         found = [
             Slice(
-                question=q,
-                ground_truth=gt,
+                question=to_utf8(q),
+                ground_truth=to_utf8(gt),
                 n=self.totals[q, gt],
                 failures=k,
                 error_rate=proportion(k, self.totals[q, gt]),

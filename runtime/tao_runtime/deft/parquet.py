@@ -51,7 +51,7 @@ class GapWriter:
         self._rows: list[dict[str, object]] = []
 
     def add(self, gap: Gap) -> None:
-        self._rows.append({name: _utf8(value) for name, value in gap})
+        self._rows.append({name: to_utf8(value) if isinstance(value, str) else value for name, value in gap})
         self.num_rows += 1
         if len(self._rows) == ROW_GROUP:
             self.flush()
@@ -108,6 +108,6 @@ def _gap(row: dict[str, Any]) -> Gap:
     return Gap.model_validate({**kept, **defaults, **texts})
 
 
-def _utf8(value: object) -> object:
+def to_utf8(text: str) -> str:
     """A lone surrogate, which JSON can spell and UTF-8 cannot, becomes a question mark."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

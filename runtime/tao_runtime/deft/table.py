@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +21,7 @@ def print_gaps(report: GapReport, console: Console | None = None) -> None:
     console = console or Console()
     for finding in report.findings:
         colour = {"error": "red", "warning": "yellow"}.get(finding.severity, "dim")
-        console.print(Text(finding.render(), style=colour))
+        console.print(Text(finding.render(), style=colour), soft_wrap=True)
     if report.gaps is None:
         return
     if report.slices:
@@ -28,10 +31,16 @@ def print_gaps(report: GapReport, console: Console | None = None) -> None:
         f"{name} {counts[name]:,}" for name in ("FP", "FN", "WRONG", "UNPARSEABLE", "MISSING") if counts[name]
     )
     total = f"{counts['failures']:,} of {counts['judged']:,} answers fail"
-    console.print(
-        Text(f"{total} ({kinds or 'none'}), {interval(report.error_rate)}; judged as {report.kind}, {report.match}")
-    )
-    console.print(Text(f"{counts['written']:,} failures written to {report.gaps}"))
+    rate = f"{interval(report.error_rate)}; judged as {report.kind}, {report.match}"
+    console.print(Text(f"{total} ({kinds or 'none'}), {rate}"), soft_wrap=True)
+    console.print(Text(f"{counts['written']:,} failures written to {report.gaps}"), soft_wrap=True)
+
+
+@contextmanager
+def counting_rows() -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how many rows are done; give `find_gaps` what comes out as `progress`."""
+    with Console(stderr=True).status("reading results") as status:
+        yield lambda done: status.update(f"judging answers: {done:,}")
 
 
 def interval(figure: Estimate) -> str:

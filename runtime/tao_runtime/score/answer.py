@@ -18,6 +18,7 @@ _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|(?=<answer>)|\Z)", re.IGNORECAS
 _THINK = re.compile(r"<(/?)think>", re.IGNORECASE)
 _TAG = re.compile(r"<\|[^|<>]*\|>|</?[a-zA-Z][\w-]*/?>")  # <|im_end|>, <video>, </s>
 _BOXED = re.compile(r"\\(?:boxed|text)\{([^{}]*)\}")
+_SHORT = 64  # characters
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 _OPENING = " \t\r\n\"'`*"
 _CLOSING = _OPENING + ".,;:!?…。"
@@ -44,6 +45,10 @@ def parse_answer(text: object, *, kind: Kind) -> Parsed:
     """
     if not isinstance(text, str):
         return Parsed(None, kind, "null")
+    return _parse_short(text, kind) if len(text) <= _SHORT else _parse(text, kind)
+
+
+def _parse(text: str, kind: Kind) -> Parsed:
     text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
     body = _after_thinking(text)
     if body is None:
@@ -55,6 +60,9 @@ def parse_answer(text: object, *, kind: Kind) -> Parsed:
         return Parsed(None, kind, "contradiction")
     value, how = readings[-1]
     return Parsed(value, kind, "answer-tag" if blocks and value is not None else how)
+
+
+_parse_short = lru_cache(maxsize=4096)(_parse)  # short answers repeat; bounded to 4096 x 64 characters
 
 
 def match_exact(response: str, gt: str) -> bool:
@@ -96,7 +104,6 @@ def kinds_of(gt: str) -> tuple[Kind, ...]:
     return tuple(each.kind for each in readings if each.value is not None and each.how in ("exact", "labelled"))
 
 
-@lru_cache(maxsize=4096)
 def parse_truth(gt: str, *, kind: Kind) -> str | None:
     """Canonical form of a ground truth; None where it is not of this kind."""
     return parse_answer(gt, kind=kind).value

@@ -23,7 +23,6 @@ class Judgement:
     parsed: str | None
     correct: bool
     error_type: ErrorType | None
-    f1: float  # token F1 of the raw answer, in [0, 1]
 
 
 def judge(response: str | None, *, gt: str, kind: Kind, match: Match = "parsed") -> Judgement:
@@ -35,14 +34,13 @@ def judge(response: str | None, *, gt: str, kind: Kind, match: Match = "parsed")
     if truth is None:
         kind, truth = "text", parse_truth(gt, kind="text") or gt.strip()
     parsed = parse_answer(response, kind=kind).value
-    f1 = token_f1(response or "", gt)
     if match == "exact" and response is not None:
         correct = match_exact(response, gt)
-        return Judgement(truth, parsed, correct, None if correct else _wrong(truth, parsed), f1)
+        return Judgement(truth, parsed, correct, None if correct else _wrong(truth, parsed))
     if parsed is None:
-        return Judgement(truth, None, False, "UNPARSEABLE", f1)
+        return Judgement(truth, None, False, "UNPARSEABLE")
     correct = parsed == truth
-    return Judgement(truth, parsed, correct, None if correct else _wrong(truth, parsed), f1)
+    return Judgement(truth, parsed, correct, None if correct else _wrong(truth, parsed))
 
 
 def token_f1(response: str, gt: str) -> float:

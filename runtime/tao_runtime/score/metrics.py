@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue
 from tao_runtime.errors import Frozen, InputError
 from tao_runtime.score.answer import Kind, detect_kind
 from tao_runtime.score.interval import Estimate, difference, f1_score, mean, mean_of, proportion
-from tao_runtime.score.judge import ErrorType, Match, judge
+from tao_runtime.score.judge import ErrorType, Match, judge, token_f1
 from tao_runtime.score.results import Result
 from tao_runtime.score.text import text_metrics as compute_text_metrics
 
@@ -140,10 +140,8 @@ class _Tally:
         correct = seen.correct and error is None
         self.n += 1
         self.correct += correct
-        self.soft += self.soft_threshold is not None and error != "MISSING" and seen.f1 >= self.soft_threshold
-        f1 = 0.0 if error == "MISSING" else seen.f1
-        self.f1_sum += f1
-        self.f1_squares += f1 * f1
+        if self.kind == "text" or self.soft_threshold is not None:
+            self._see_tokens(row, error)
         if error is not None:
             self.errors[error] += 1
         if self.kind != "text":
@@ -153,6 +151,12 @@ class _Tally:
         if self.keep_texts:
             self.responses.append(row.response or "")
             self.gts.append(row.gt)
+
+    def _see_tokens(self, row: Result, error: ErrorType | None) -> None:
+        f1 = 0.0 if error == "MISSING" else token_f1(row.response or "", row.gt)
+        self.soft += self.soft_threshold is not None and error != "MISSING" and f1 >= self.soft_threshold
+        self.f1_sum += f1
+        self.f1_squares += f1 * f1
 
     def report(self, texts: dict[str, Estimate]) -> MetricsReport:
         metrics = {"accuracy": proportion(self.correct, self.n)}

@@ -46,6 +46,9 @@ class Result(Frozen):
         return self.id if self.id is not None else self.video_id
 
 
+_FIELDS = tuple(Result.model_fields)  # looked up once: the property is slow
+
+
 def read_results(path: Path) -> Iterator[Result]:
     """Stream the rows of a results.json. FindingsError at the first row that is not one, InputError on syntax."""
     faults = Collector(where=RESULTS_NAME, file=str(path))
@@ -61,7 +64,7 @@ def parse_row(index: int, value: object, faults: Collector) -> Result | None:
     if not isinstance(value, dict):
         faults.add(NOT_OBJECT, quote(value), "an object per answer", at=At(index))
         return None
-    row = {key: value[key] for key in Result.model_fields if key in value}
+    row = {key: value[key] for key in _FIELDS if key in value}
     for key in ("id", "video_id"):
         if isinstance(row.get(key), int) and not isinstance(row[key], bool):
             row[key] = str(row[key])
