@@ -12,6 +12,7 @@ import typer
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 INLINE = re.compile(r"`(tao-run [^`\n]+)`")
+NAMED = re.compile(r"tao-run( [a-z]+)+")
 UsageError = typer.BadParameter.__mro__[1]  # typer carries its own click and does not export this name
 
 
@@ -41,9 +42,12 @@ def links(text: str) -> set[str]:
 
 
 def tao_run_lines(text: str) -> Iterator[str]:
-    """Yield every `tao-run ...` command of a page, inline and in blocks, without redirections and comments."""
+    """Yield every `tao-run ...` command of a page, inline and in blocks, without redirections and comments.
+
+    A command that a sentence only names, like `tao-run check`, is yielded with --help: it must exist, nothing else.
+    """
     for match in INLINE.finditer(FENCE.sub("", text)):
-        yield match[1]
+        yield f"{match[1]} --help" if NAMED.fullmatch(match[1]) else match[1]
     for block in blocks(text):
         if block.language == "bash":
             for line in block.text.replace("\\\n", " ").splitlines():

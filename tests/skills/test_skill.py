@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -152,8 +151,9 @@ def test_rules_that_are_named_exist(skill: Path) -> None:
 
     text = (skill / "references" / "troubleshooting.md").read_text()
     named = set(re.findall(r"`([a-z0-9_]+/[a-z0-9-]+)`", text))
-    assert named
-    assert named - set(RULES) == set()
+    floors = {name.split("/")[0] for name in RULES}
+    assert {name for name in named if name.split("/")[0] in floors} - set(RULES) == set()
+    assert len(named & set(RULES)) > 10
 
 
 @each_skill
@@ -176,8 +176,6 @@ def test_run_blocks_run(skill: Path, tmp_path: Path) -> None:
 
 
 def test_command_lines_are_found() -> None:
-    text = "see `tao-run explain KEY`\n```bash\nA=1 tao-run check --spec a.yaml > out # why\n```\n`tao-run` alone"
-    assert [shlex.join(line) for line in map(shlex.split, tao_run_lines(text))] == [
-        "tao-run explain KEY",
-        "tao-run check --spec a.yaml",
-    ]
+    block = "```bash\nA=1 tao-run check --spec a.yaml > out # why\n```\n"
+    text = f"see `tao-run explain KEY`, `tao-run check`\n{block}`tao-run` alone"
+    assert list(tao_run_lines(text)) == ["tao-run explain KEY", "tao-run check --help", "tao-run check --spec a.yaml"]
