@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from tao_runtime.data.facts import DatasetFacts, VisionGeometry
+from tao_runtime.data.facts import DatasetFacts, MediaKind, VisionGeometry
 from tao_runtime.data.families import PromptOptions, Segment, Turn
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
 
@@ -22,6 +22,7 @@ PROMPT_FORMATS = (PROMPT_FORMAT, PROMPT_FORMAT_OUTER_PAIR)
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 VIDEO_PAD, IMAGE_PAD = "<|video_pad|>", "<|image_pad|>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+END_TOKENS = (TURN_END, "<|endoftext|>")  # what ends an answer
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 MEDIA_TAG = re.compile(r"\n?<(video|image)>\n?")
@@ -39,7 +40,7 @@ def read_turns(record: Mapping[str, object], conversation_key: str = "conversati
     return [Turn(ROLES[str(turn["from"])], str(turn["value"])) for turn in turns]
 
 
-def media_names(record: Mapping[str, object]) -> list[tuple[str, str]]:
+def media_names(record: Mapping[str, object]) -> list[tuple[MediaKind, str]]:
     """Return (kind, path as written) of the media of a record, in order."""
     for key, kind in (("video", "video"), ("videos", "video"), ("image", "image"), ("images", "image")):
         value = record.get(key)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from tao_runtime.data.facts import MediaKind
 from tao_runtime.data.vision import MediaLayout
 
 
@@ -68,9 +69,15 @@ class PromptOptions:
 class DryFamily(Protocol):
     """A module `tao_runtime.data.<family>`."""
 
+    END_TOKENS: tuple[str, ...]  # special tokens that end an answer; the first one ends a turn
+
     def read_turns(self, record: Mapping[str, object], conversation_key: str) -> list[Turn]: ...
 
-    def media_names(self, record: Mapping[str, object]) -> list[tuple[str, str]]: ...
+    def media_names(self, record: Mapping[str, object]) -> list[tuple[MediaKind, str]]: ...
+
+    def question_of(self, turns: Iterable[Turn]) -> str: ...
+
+    def answer_of(self, turns: Iterable[Turn]) -> str: ...
 
     def render(
         self,

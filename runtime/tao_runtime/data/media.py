@@ -45,13 +45,14 @@ def probe_header(path: Path, kind: MediaKind, *, where: str = "media") -> MediaH
     def refuse(rule: RuleInfo, saw: str, want: str) -> Finding:
         return Finding(rule=rule.name, severity=rule.severity, where=where, file=str(path), saw=saw, want=want)
 
+    noun = "a video" if kind == "video" else "an image"
     try:
         size = path.stat().st_size
         if not size:
-            return refuse(EMPTY, "0 bytes", f"{'a video' if kind == 'video' else 'an image'} file")
+            return refuse(EMPTY, "0 bytes", f"{noun} file")
         header, end = _video(path, size) if kind == "video" else (_image(path, size), 0)
     except (av.error.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return refuse(UNREADABLE, f"not readable as {kind}: {_reason(error)}", f"a {kind} that opens")
+        return refuse(UNREADABLE, f"not readable as {noun}: {_reason(error)}", f"{noun} that opens")
     if end > size:
         return refuse(TRUNCATED, f"{size} bytes, and frames up to byte {end}", "the whole file")
     if header.num_frames < 1 or (kind == "video" and header.fps <= 0) or header.width < 1 or header.height < 1:
@@ -63,7 +64,7 @@ def probe_header(path: Path, kind: MediaKind, *, where: str = "media") -> MediaH
 
 
 def _reason(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = getattr(error, "strerror", None) or str(error)
     return (text.splitlines() or [type(error).__name__])[0].split(": '/")[0]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from accelerate import init_empty_weights
+from peft import PeftModel
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.device_mesh import DeviceMesh
@@ -49,15 +50,14 @@ def build_sharded(
     """Return the model of a snapshot, sharded over `mesh`, each rank holding only its part."""
     with init_empty_weights(include_buffers=False):
         model = family.build(directory)
-    model.to(DTYPES[precision.master])
+    cast_parameters(model, DTYPES[precision.master])
     added = frozenset[str]()
     if plan.lora is not None:
         added = adapter.inject(model, plan.lora)
     choose_trainable(model, plan)
     wrap_blocks(model, family, precision)
     shard(model, family, precision, mesh)
-    device = torch.device("cpu") if precision.offload else torch.device(mesh.device_type)
-    model._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device))
+    materialise(model, torch.device("cpu") if precision.offload else torch.device(mesh.device_type))
     added = frozenset(name for name, _ in model.named_parameters() if ".lora_" in name)
     report = load_base(model, directory, added=added)
     if plan.lora is not None:
@@ -66,8 +66,34 @@ def build_sharded(
     return Built(model, added, report, trainable)
 
 
+def build_whole(family: WetFamily, plan: ModelPlan, device: torch.device) -> tuple[nn.Module, LoadReport]:
+    """Return a model to generate with: whole on one device, an adapter merged into its base."""
+    base = Path(plan.base_path or plan.path)
+    with init_empty_weights(include_buffers=False):
+        model = family.build(base)
+    cast_parameters(model, DTYPES[plan.dtype])
+    materialise(model, device)
+    report = load_base(model, base)
+    if plan.base_path is not None:
+        model = PeftModel.from_pretrained(model, plan.path).merge_and_unload()
+    return model.eval(), report
+
+
+def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
+    """Cast parameters only: rotary frequencies are buffers, and lose their meaning below float32."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
+def materialise(model: nn.Module, device: torch.device) -> None:
+    """Give every meta tensor memory, uninitialised; move the rest."""
+    model._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device))
+    if hasattr(model, "tie_weights"):
+        model.tie_weights()
+
+
 def choose_trainable(model: nn.Module, plan: ModelPlan) -> None:
-    """Apply freeze_pattern, trainable_pattern and trainable_map, in this order; a key that matches nothing is an error."""
+    """Apply freeze_pattern, trainable_pattern and trainable_map in this order; a key that matches nothing is an error."""
     names = {clean_name(name): value for name, value in model.named_parameters()}
     rules = [(re.compile(pattern), False) for pattern in plan.freeze_pattern]
     rules += [(re.compile(pattern), True) for pattern in plan.trainable_pattern]

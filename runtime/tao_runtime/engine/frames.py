@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from tao_runtime.data.vision import MediaLayout
 from tao_runtime.errors import RunError

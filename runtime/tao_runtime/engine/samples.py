@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from tao_runtime.data.facts import MediaKind
 from tao_runtime.data.families import Tokenizer, dry_family, tokenize
-from tao_runtime.data.media import read_header
+from tao_runtime.data.media import probe_header
 from tao_runtime.data.vision import MediaLayout, lay_out
 from tao_runtime.engine.frames import DecodeError, FrameCache
+from tao_runtime.errors import Finding
 from tao_runtime.plan.ledger import Ledger, SampleRules
 
 
@@ -36,34 +38,54 @@ class BadSample:
     reason: str
 
 
-class SampleSource:
-    """Loads the records of a ledger. Thread-safe: PyAV, torch and the tokenizer release the GIL."""
+class SampleMaker:
+    """Makes samples from records. Thread-safe: PyAV, torch and the tokenizer release the GIL."""
 
-    def __init__(self, ledger: Ledger, rules: SampleRules, tokenizer: Tokenizer, cache: FrameCache) -> None:
-        self.ledger = ledger
+    def __init__(self, rules: SampleRules, tokenizer: Tokenizer, cache: FrameCache) -> None:
         self.rules = rules
         self.tokenizer = tokenizer
         self.cache = cache
         self._dry = dry_family(rules.family)
+        self._layouts: dict[Path, MediaLayout] = {}
 
-    def load(self, position: int, *, generate: bool = False) -> Item | BadSample:
-        """Return the sample at a position of the ledger; with `generate`, only its prompt."""
-        record = self.ledger.read(position)
-        index = int(self.ledger.record[position])
+    def make(
+        self, record: Mapping[str, object], index: int, media_root: Path, *, generate: bool = False
+    ) -> Item | BadSample:
+        """Return the sample of any record."""
         try:
-            paths = [(self.ledger.media_root / name, kind) for kind, name in self._dry.media_names(record)]
+            paths = [(media_root / name, kind) for kind, name in self._dry.media_names(record)]
             layouts = [self._lay_out(path, kind) for path, kind in paths]
             frames = [self.cache.load(path, layout) for (path, _), layout in zip(paths, layouts, strict=True)]
         except (DecodeError, OSError) as error:
             return BadSample(index, str(error))
         turns = self._dry.read_turns(record, self.rules.prompt.conversation_key)
         tokens = tokenize(self._dry.render(turns, layouts, self.rules.prompt, generate=generate), self.tokenizer)
-        if not generate and len(tokens) != self.ledger.length[position]:
-            return BadSample(index, f"has {len(tokens)} tokens, the plan measured {self.ledger.length[position]}")
         return Item(index, torch.tensor(tokens.ids), torch.tensor(tokens.supervised), tuple(frames), tuple(layouts))
 
-    def _lay_out(self, path: Path, kind: str) -> MediaLayout:
-        return lay_out(read_header(path, kind), self.rules.sampling, self.rules.geometry)
+    def _lay_out(self, path: Path, kind: MediaKind) -> MediaLayout:
+        """Return the layout of a file, its header read once per process."""
+        if path not in self._layouts:
+            header = probe_header(path, kind)
+            if isinstance(header, Finding):
+                raise DecodeError(header.render())
+            self._layouts[path] = lay_out(header, self.rules.sampling, self.rules.geometry)
+        return self._layouts[path]
+
+
+class SampleSource(SampleMaker):
+    """Loads the records of a ledger."""
+
+    def __init__(self, ledger: Ledger, rules: SampleRules, tokenizer: Tokenizer, cache: FrameCache) -> None:
+        super().__init__(rules, tokenizer, cache)
+        self.ledger = ledger
+
+    def load(self, position: int, *, generate: bool = False) -> Item | BadSample:
+        """Return the sample at a position of the ledger; with `generate`, only its prompt."""
+        index, root = int(self.ledger.record[position]), self.ledger.media_root
+        item = self.make(self.ledger.read(position), index, root, generate=generate)
+        if isinstance(item, Item) and not generate and len(item.ids) != self.ledger.length[position]:
+            return BadSample(index, f"has {len(item.ids)} tokens, the plan measured {self.ledger.length[position]}")
+        return item
 
 
 def load_ahead(

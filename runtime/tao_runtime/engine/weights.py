@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Snapshot:
 
 
 def tied_names(model: nn.Module) -> set[str]:
-    """Return the names of parameters that share their storage with an earlier one, and so need no tensor of their own."""
+    """Return the names of parameters that share their storage with an earlier one: they need no tensor of their own."""
     first: set[int] = set()
     tied = set()
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -105,12 +105,3 @@ def load_base(model: nn.Module, directory: Path, *, added: frozenset[str] = froz
         raise RunError(f"{directory}: {len(problems)} of {len(expected)} base tensors did not load:\n  {shown}")
     unused = tuple(sorted(snapshot.names - expected.keys() - tied))
     return LoadReport(len(expected), len(expected), unused)
-
-
-def full_state(model: nn.Module, *, names: Mapping[str, str] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield (name, full CPU tensor) of every parameter; collective: every rank must go through all of it."""
-    for name, parameter in model.named_parameters():
-        if names is not None and name not in names:
-            continue
-        value = parameter.detach()
-        yield name, (value.full_tensor() if isinstance(value, DTensor) else value).cpu()

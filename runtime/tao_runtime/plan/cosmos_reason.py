@@ -228,8 +228,13 @@ def _schedule(spec: TrainSpec, steps: StepPlan) -> SchedulePlan:
     warmup = train.optm_warmup_steps
     if not warmup and steps.per_epoch is not None:
         warmup = round(train.optm_warmup_epochs * steps.per_epoch)
+    ratio, total = train.optm_decay_ratio, steps.total
     return SchedulePlan(
-        warmup_steps=warmup, decay=train.optm_decay_type, min_factor=train.optm_min_lr_factor, total_steps=steps.total
+        warmup_steps=warmup,
+        decay_steps=None if ratio is None or total is None else round(ratio * total),
+        decay=train.optm_decay_type,
+        min_factor=train.optm_min_lr_factor,
+        total_steps=total,
     )
 
 

@@ -7,7 +7,6 @@ over all ranks is then known as an integer, with no communication.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +70,7 @@ class Ledger:
             weight=self.weight,
             too_long=self.too_long,
         )
-        os.replace(temporary, path)
+        temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Ledger:

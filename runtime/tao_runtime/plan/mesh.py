@@ -1,4 +1,4 @@
-"""The device mesh: infers the axis given as -1; never clamps. A product that does not fit is for preflight to report."""
+"""The device mesh: infers the axis given as -1, never clamps. A product that does not fit is for preflight to say."""
 
 from __future__ import annotations
 

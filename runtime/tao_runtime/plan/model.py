@@ -106,6 +106,7 @@ class SchedulePlan(Frozen):
     """Factor on the learning rate: linear warm-up, then decay to a floor."""
 
     warmup_steps: int | None
+    decay_steps: int | None = Field(default=None, description="last steps over which it falls; null: all after warm-up")
     decay: Literal["linear", "sqrt", "cosine", "none"]
     min_factor: float
     total_steps: int | None

@@ -14,11 +14,12 @@ def lr_factor(plan: SchedulePlan, step: int) -> float:
     has factor 1 and the step after the last would have `min_factor`. sqrt follows 1 - sqrt(progress).
     """
     warmup, total = plan.warmup_steps or 0, plan.total_steps or 0
+    start = warmup if plan.decay_steps is None else max(warmup, total - plan.decay_steps)
     if step < warmup:
         return (step + 1) / warmup
-    if plan.decay == "none" or total <= warmup:
+    if plan.decay == "none" or step < start or total <= start:
         return 1.0
-    progress = min(1.0, (step - warmup) / (total - warmup))
+    progress = min(1.0, (step - start) / (total - start))
     shape = {
         "linear": 1.0 - progress,
         "sqrt": 1.0 - math.sqrt(progress),

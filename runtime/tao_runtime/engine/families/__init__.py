@@ -36,7 +36,7 @@ class WetFamily(Protocol):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the summed negative log-likelihood of the supervised tokens: the numerator, float32, scalar."""
 
-    def generate(self, model: nn.Module, batch: Batch, plan: GenerationPlan) -> torch.Tensor:
+    def generate(self, model: nn.Module, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
         """Return the new tokens [batch, new], padded after the end token."""
 
 

@@ -11,7 +11,7 @@ from types import MethodType
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from tao_runtime.data.facts import VisionGeometry
@@ -147,7 +147,7 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return F.cross_entropy(logits_NV.float(), targets_BS[chosen_BS], reduction="sum")
 
 
-def generate(model: nn.Module, batch: Batch, plan: GenerationPlan) -> torch.Tensor:
+def generate(model: nn.Module, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
     """Return the new tokens_BS of a left-padded batch, greedy at temperature 0, padded after the end token."""
     ids_BS = batch["input_ids"]
     kinds_BS = torch.zeros_like(ids_BS)
@@ -160,6 +160,8 @@ def generate(model: nn.Module, batch: Batch, plan: GenerationPlan) -> torch.Tens
         mm_token_type_ids=kinds_BS,
         max_new_tokens=plan.max_new_tokens,
         repetition_penalty=plan.repetition_penalty,
+        eos_token_id=list(end_ids),
+        pad_token_id=end_ids[-1],
         use_cache=True,
         **sampled,
     )

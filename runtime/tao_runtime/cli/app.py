@@ -1,0 +1,97 @@
+"""The command tree, and the commands that only look: families, template, explain, check, plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tao_runtime.cli import loop, run
+from tao_runtime.errors import ExitCode, FindingsError
+
+app = typer.Typer(
+    help="Post-train world models so that green means right: check, plan, train, evaluate, find gaps.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 findings, 2 unreadable input, 3 the run failed, 4 stopped and resumable.",
+)
+app.add_typer(loop.deft, name="deft")
+app.add_typer(loop.dev, name="dev", hidden=True)
+app.command()(loop.gaps)
+app.command()(loop.demo)
+for command in (run.train, run.evaluate, run.inference, run.quantize):
+    app.command()(command)
+
+Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides: key.path=value", metavar="[KEY=VALUE]...")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Action = Annotated[str | None, typer.Option("--action", help="Action of the spec, if its keys do not tell.")]
+Nproc = Annotated[int | None, typer.Option("--nproc", min=1, help="Processes; default: as the spec's degrees say.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Count on nothing that is not on this machine.")]
+
+
+@app.command()
+def families(as_json: Json = False) -> None:
+    """List the model families and what can be done with each."""
+    from tao_runtime.cli import show
+    from tao_runtime.plan.make import PLANNERS
+    from tao_runtime.spec.families import FAMILIES
+
+    show.families(FAMILIES, {name: tuple(planners) for name, planners in PLANNERS.items()}, as_json=as_json)
+
+
+@app.command()
+def template(family: str, action: str) -> None:
+    """Print a commented spec of FAMILY and ACTION with every key at its default."""
+    from tao_runtime.bank.templates import render_template
+    from tao_runtime.spec.families import spec_classes
+
+    print(render_template(spec_classes(family=family, action=action)[0]), end="")
+
+
+@app.command()
+def explain(key: str, family: Annotated[str | None, typer.Option(help="Only this family.")] = None) -> None:
+    """Explain a KEY of a spec, or a rule of the preflight: meaning, type, bounds, default."""
+    from tao_runtime.cli import show
+
+    show.explain(key, family=family)
+
+
+@app.command()
+def check(
+    spec: Spec,
+    overrides: Overrides = None,
+    action: Action = None,
+    nproc: Nproc = None,
+    offline: Offline = False,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", help="Write a corrected copy of the spec into this folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a run before it starts: every record, every media file, the model, the machine, the arithmetic."""
+    from tao_runtime.cli import show
+    from tao_runtime.cli.prepare import prepare_report
+
+    report = prepare_report(spec, overrides or [], action=action, nproc=nproc, offline=offline)
+    show.report(report, as_json=as_json)
+    if fix is not None:
+        show.fixed(report, spec, overrides or [], action=action, folder=fix)
+    raise typer.Exit(int(report.exit_code))
+
+
+@app.command()
+def plan(
+    spec: Spec, overrides: Overrides = None, action: Action = None, nproc: Nproc = None, as_json: Json = False
+) -> None:
+    """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
+    from tao_runtime.cli import show
+    from tao_runtime.cli.prepare import prepare
+
+    prepared = prepare(spec, overrides or [], action=action, nproc=nproc)
+    if prepared.plan is None:
+        raise FindingsError(prepared.report.findings)
+    show.plan(prepared.plan, as_json=as_json)
+    raise typer.Exit(int(ExitCode.DONE if prepared.report.ok else ExitCode.FINDINGS))

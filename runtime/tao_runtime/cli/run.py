@@ -1,0 +1,54 @@
+"""Commands that run something: train, evaluate, inference, quantize."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tao_runtime.errors import FindingsError
+
+Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides: key.path=value", metavar="[KEY=VALUE]...")]
+Nproc = Annotated[int | None, typer.Option("--nproc", min=1, help="Processes; default: as the spec's degrees say.")]
+Json = Annotated[bool, typer.Option("--json", help="Print run.json when done.")]
+
+
+def train(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
+    """Check a spec, then train: refuses on errors, resumes where an interrupted run was committed."""
+    run_action("train", spec, overrides or [], nproc=nproc, as_json=as_json)
+
+
+def evaluate(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
+    """Let a model answer every record of a data set, and judge the answers."""
+    run_action("evaluate", spec, overrides or [], nproc=nproc, as_json=as_json)
+
+
+def inference(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
+    """Let a model answer a prompt for a file, a folder or an annotation file."""
+    run_action("inference", spec, overrides or [], nproc=nproc, as_json=as_json)
+
+
+def quantize(spec: Spec, overrides: Overrides = None) -> None:
+    """Quantise a model. Does not exist yet: the spec is checked, then the command says so."""
+    run_action("quantize", spec, overrides or [], nproc=None, as_json=False)
+
+
+def run_action(action: str, spec: Path, overrides: list[str], *, nproc: int | None, as_json: bool) -> Path | None:
+    """Prepare and launch; returns the run directory."""
+    from tao_runtime.cli import show
+    from tao_runtime.cli.prepare import prepare
+
+    prepared = prepare(spec, overrides, action=action, nproc=nproc)
+    show.report(prepared.report, as_json=False, to_stderr=True)
+    if not prepared.report.ok or prepared.plan is None:
+        raise typer.Exit(int(FindingsError.exit_code))
+    from tao_runtime.engine.launch import launch
+    from tao_runtime.engine.run_dir import RUN
+
+    run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, nproc=nproc)
+    record = json.loads((run_dir / RUN).read_text())
+    print(json.dumps(record) if as_json else show.run_text(run_dir, record))
+    return run_dir

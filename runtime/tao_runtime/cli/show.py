@@ -1,0 +1,127 @@
+"""Rendering: what commands print, for people or as JSON. Decides nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tao_runtime.deft.dataset import Manifest
+from tao_runtime.engine.commits import write_atomically
+from tao_runtime.errors import InputError
+from tao_runtime.plan.model import Plan
+from tao_runtime.preflight.report import Report
+from tao_runtime.preflight.rule import RULES
+from tao_runtime.spec.families import FAMILIES, Family
+from tao_runtime.spec.keys import iter_keys
+from tao_runtime.spec.load import dump_spec, load_spec
+
+COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def report(found: Report, *, as_json: bool, to_stderr: bool = False) -> None:
+    """Print a report: findings, worst first, then how it stands."""
+    if as_json:
+        print(found.model_dump_json(by_alias=True, indent=1))
+        return
+    console = Console(stderr=to_stderr, highlight=False)
+    lines = found.render().splitlines()
+    for finding, line in zip(found.findings, lines, strict=False):
+        console.print(Text(line, style=COLOURS[finding.severity]), soft_wrap=True)
+    console.print(Text(lines[-1], style="green" if found.ok else COLOURS["error"]), soft_wrap=True)
+
+
+def fixed(found: Report, spec: Path, overrides: list[str], *, action: str | None, folder: Path) -> None:
+    """Write a copy of the spec with every override that the findings suggest; the source stays as it is."""
+    patch: dict[str, Any] = {}
+    for finding in found.findings:
+        if finding.record is None and finding.fix is not None and finding.fix.patch:
+            patch.update(finding.fix.patch)
+    corrections = [f"{key}={json.dumps(value)}" for key, value in patch.items()]
+    text = dump_spec(load_spec(spec, [*overrides, *corrections], action=action))
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{spec.stem}.yaml"
+    if target.exists() and target.samefile(spec):
+        raise InputError(f"--fix {folder}: would write over {spec}; want another folder")
+    write_atomically(target, text)
+    print(f"{target}: {len(patch)} keys set{': ' if patch else ''}{' '.join(corrections)}", file=sys.stderr)
+
+
+def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]], *, as_json: bool) -> None:
+    """Print the families."""
+    if as_json:
+        rows = {
+            name: {"title": item.title, "actions": {a: a in runnable.get(name, ()) for a in item.actions}}
+            for name, item in known.items()
+        }
+        print(json.dumps(rows, indent=1))
+        return
+    table = Table("family", "what it is", "runs", "spec only", box=box.SIMPLE_HEAD)
+    for name, item in known.items():
+        runs = [action for action in item.actions if action in runnable.get(name, ())]
+        table.add_row(name, item.title, " ".join(runs), " ".join(a for a in item.actions if a not in runs))
+    Console().print(table)
+
+
+def explain(key: str, *, family: str | None) -> None:
+    """Print what a key or a rule means."""
+    if key in RULES:
+        rule = RULES[key]
+        print(f"{rule.name} ({rule.severity})\n  {rule.doc}\n  source: {rule.source}")
+        return
+    found = False
+    for name, item in FAMILIES.items():
+        for action, spec in item.actions.items() if family in (None, name) else ():
+            for info in iter_keys(spec):
+                if key == info.path or info.path.endswith(f".{key}"):
+                    found = True
+                    print(
+                        f"{info.path}  [{name} {action}]\n  {info.doc}\n  type: {info.type_text}; default: {info.default}"
+                    )
+    if not found:
+        raise InputError(f"{key}: no key and no rule of that name; `tao-run template FAMILY ACTION` lists all keys")
+
+
+def plan(found: Plan, *, as_json: bool) -> None:
+    """Print a plan."""
+    if as_json:
+        print(found.model_dump_json(by_alias=True, indent=1))
+        return
+    table = Table("", "value", box=box.SIMPLE_HEAD)
+    for section, value in found.model_dump(mode="json", by_alias=True).items():
+        if isinstance(value, dict):
+            for name, leaf in value.items():
+                table.add_row(f"{section}.{name}", _short(leaf))
+        else:
+            table.add_row(section, _short(value))
+    Console().print(table)
+
+
+def _short(value: object) -> str:
+    text = "unknown" if value is None else json.dumps(value) if isinstance(value, list | dict) else str(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
+    """Return the few lines that end a run."""
+    lines = [f"{record['action']} complete in {record['seconds']:.1f} s: {run_dir}"]
+    lines += [f"  {name}: {run_dir / path}" for name, path in record["outputs"].items()]
+    shown = ("train/loss", "val/avg_loss", "accuracy", "balanced_accuracy", "f1")
+    figures = [f"{name} {record['metrics'][name]:.4f}" for name in shown if name in record["metrics"]]
+    gates = [gate["gate"] for gate in record["gates"] if gate["ok"]]
+    return "\n".join([*lines, f"  {'  '.join(figures)}", f"  gates passed: {', '.join(gates)}"])
+
+
+def mined(manifest: Manifest, out: Path, *, as_json: bool) -> None:
+    """Print what was mined."""
+    if as_json:
+        print(manifest.model_dump_json(by_alias=True, indent=1))
+    else:
+        print(f"{out}: {manifest.counts}", file=sys.stdout)

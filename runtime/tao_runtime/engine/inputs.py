@@ -1,0 +1,73 @@
+"""What a worker reads from its run directory: the plan, the ledgers, the snapshot; and how samples come out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from tao_runtime.data.facts import VisionGeometry
+from tao_runtime.data.families import PromptOptions
+from tao_runtime.engine.families import WetFamily
+from tao_runtime.engine.frames import FrameCache
+from tao_runtime.engine.run_dir import LEDGER
+from tao_runtime.engine.samples import BadSample, Item, SampleSource, load_ahead
+from tao_runtime.errors import RunError
+from tao_runtime.plan.ledger import Ledger, SampleRules
+from tao_runtime.plan.model import TrainPlan
+
+
+def sample_rules(plan: TrainPlan, geometry: VisionGeometry, *, response_mode: str) -> SampleRules:
+    """Return how a training plan turns records into tokens."""
+    prompt = PromptOptions(plan.data.prompt_format, plan.data.system_prompt, plan.data.conversation_key, response_mode)
+    return SampleRules(plan.family, plan.data.sampling, geometry, prompt, plan.model.max_length)
+
+
+def open_source(run_dir: Path, label: str, rules: SampleRules, *, tokenizer: Path, cache_bytes: int) -> SampleSource:
+    """Open a data set of a run directory through its ledger."""
+    ledger = Ledger.load(run_dir / LEDGER.format(label=label))
+    return SampleSource(ledger, rules, Tokenizer.from_file(str(tokenizer)), FrameCache(cache_bytes))
+
+
+class BadSampleBudget:
+    """Counts samples that could not be loaded; over the budget, the run stops."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.seen: list[BadSample] = []
+
+    def keep_good(self, samples: Iterable[Item | BadSample]) -> list[Item]:
+        """Return the samples that loaded.
+
+        Raises:
+            RunError: more than the budget did not; the latest is named.
+        """
+        good = []
+        for sample in samples:
+            if isinstance(sample, Item):
+                good.append(sample)
+                continue
+            self.seen.append(sample)
+            if len(self.seen) > self.budget:
+                raise RunError(
+                    f"record {sample.record}: {sample.reason}. {len(self.seen)} bad samples on this rank; the budget "
+                    f"(train.bad_sample_budget) is {self.budget}. Fix: run `tao-run check`, or raise the budget"
+                )
+        return good
+
+
+def collated(
+    family: WetFamily,
+    source: SampleSource,
+    batches: Iterable[Sequence[int]],
+    *,
+    budget: BadSampleBudget,
+    num_threads: int,
+    prefetch: int,
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the collated micro-batches of `batches`, loading ahead and leaving bad samples out."""
+    depth = max(1, num_threads * prefetch)
+    for samples in load_ahead(source.load, batches, num_threads=num_threads, depth=depth):
+        yield family.collate(budget.keep_good(samples), source.rules.geometry)

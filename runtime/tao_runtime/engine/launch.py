@@ -1,0 +1,179 @@
+"""From a passing plan to running processes: the run directory, the ledgers, torchrun. Imports no torch itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from tokenizers import Tokenizer
+
+from tao_runtime import __version__
+from tao_runtime.data.facts import Facts
+from tao_runtime.data.families import PromptOptions
+from tao_runtime.engine.commits import write_atomically
+from tao_runtime.engine.progress import StepProgress
+from tao_runtime.engine.resume import find_start
+from tao_runtime.engine.run_dir import CONFIG, LEDGER, PLAN, REPORT, RUN, STATUS, now
+from tao_runtime.errors import ExitCode, Finding, FindingsError, Fix, RunError, StoppedError
+from tao_runtime.plan.ledger import Ledger, SampleRules, make_ledger
+from tao_runtime.plan.model import DatasetPlan, InferencePlan, Plan, TrainPlan
+from tao_runtime.preflight.report import Report
+from tao_runtime.spec.base import Spec
+
+# Environment variables that explain a run. Names of all others are recorded, their values are not.
+RECORDED = ("CUDA_VISIBLE_DEVICES", "NCCL_DEBUG", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SLURM_JOB_ID", "WORLD_SIZE")
+
+
+def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, nproc: int | None = None) -> Path:
+    """Run a plan whose report passed; returns the run directory when the run is complete.
+
+    Raises:
+        FindingsError: the report has errors, or the directory holds another run.
+        RunError: the run failed. StoppedError: it was stopped and can be resumed.
+    """
+    if not report.ok:
+        raise FindingsError(finding for finding in report.findings if finding.severity == "error")
+    run_dir = Path(plan.output_dir)
+    refuse_finished(run_dir, plan)
+    if isinstance(plan, TrainPlan):
+        find_start(run_dir, plan)  # refuses what cannot be resumed before anything is written
+    run_dir.mkdir(parents=True, exist_ok=True)
+    ledgers = make_ledgers(plan, facts)
+    for label, ledger in ledgers.items():
+        ledger.save(run_dir / LEDGER.format(label=label))
+    world = plan.mesh.world if isinstance(plan, TrainPlan) else plan.world
+    write_inputs(run_dir, spec, plan, report, world=nproc or world)
+    run_workers(run_dir, plan.action, nproc or world)
+    return run_dir
+
+
+def refuse_finished(run_dir: Path, plan: Plan) -> None:
+    """A complete run is never written over."""
+    if not (run_dir / RUN).is_file() or not isinstance(plan, TrainPlan):
+        return
+    raise FindingsError(
+        [
+            Finding(
+                rule="run/complete",
+                severity="error",
+                where="results_dir",
+                saw=f"{run_dir} holds a complete run",
+                want="a directory without run.json",
+                fix=Fix(text="choose another results_dir, or remove the old run"),
+            )
+        ]
+    )
+
+
+def make_ledgers(plan: Plan, facts: Facts) -> dict[str, Ledger]:
+    """Return the ledger of every data set that the plan reads, by label.
+
+    Raises:
+        FindingsError: records are longer than the model may see, beyond the budget of bad samples.
+    """
+    if isinstance(plan, InferencePlan):
+        return {}
+    datasets: dict[str, tuple[DatasetPlan, str]] = {}
+    if isinstance(plan, TrainPlan):
+        datasets["train"] = (plan.data.train, "train")
+        if plan.data.val is not None:
+            datasets["val"] = (plan.data.val, "train" if plan.data.val.only is not None else "val")
+        sampling, system, key = plan.data.sampling, plan.data.system_prompt, plan.data.conversation_key
+        prompt_format, budget = plan.data.prompt_format, plan.data.bad_sample_budget
+    else:
+        datasets["eval"] = (plan.data, "eval")
+        sampling, system, key = plan.sampling, plan.system_prompt, "conversations"
+        prompt_format, budget = plan.prompt_format, 0
+    model = facts.models.get("base_model") if plan.model.base_path else facts.models["model"]
+    assert model is not None and model.directory is not None, "the report passed"
+    tokenizer = Tokenizer.from_file(str(model.directory / "tokenizer.json"))
+    ledgers: dict[str, Ledger] = {}
+    for label, (dataset, source) in datasets.items():
+        prompt = PromptOptions(prompt_format, system, key, dataset.response_mode)
+        rules = SampleRules(plan.family, sampling, model.geometry, prompt, plan.model.max_length)
+        with StepProgress(f"measure {label}", dataset.num_records or 0) as progress:
+            ledger = make_ledger(dataset, facts.datasets[source], rules, tokenizer, on_record=progress.advance)
+        if len(ledger.too_long) > budget:
+            raise FindingsError([_too_long(label, ledger, plan.model.max_length, budget)])
+        ledgers[label] = ledger
+    return ledgers
+
+
+def _too_long(label: str, ledger: Ledger, max_length: int, budget: int) -> Finding:
+    return Finding(
+        rule="dataset/too-long",
+        severity="error",
+        where="policy.model_max_length",
+        saw=f"{len(ledger.too_long)} of {len(ledger) + len(ledger.too_long)} {label} records are longer than "
+        f"{max_length} tokens (records {', '.join(map(str, ledger.too_long[:5].tolist()))}, ...)",
+        want=f"at most {budget} (train.bad_sample_budget)",
+        fix=Fix(text="raise policy.model_max_length, or lower custom.vision.nframes, fps or total_pixels"),
+    )
+
+
+def write_inputs(run_dir: Path, spec: Spec, plan: Plan, report: Report, *, world: int) -> None:
+    """Write what the workers read and what a reader needs to understand the run. No secret value is among it."""
+    write_atomically(run_dir / CONFIG, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False))
+    write_atomically(run_dir / PLAN, plan.model_dump_json(by_alias=True, indent=1) + "\n")
+    write_atomically(run_dir / REPORT, report.model_dump_json(by_alias=True, indent=1) + "\n")
+    info = {
+        "version": __version__,
+        "action": plan.action,
+        "family": plan.family,
+        "spec_sha256": plan.spec_sha256,
+        "processes": world,
+        "python": sys.version.split()[0],
+        "launched_at": now(),
+    }
+    write_atomically(run_dir / "launch_info.yaml", yaml.safe_dump(info, sort_keys=False))
+    write_atomically(run_dir / "job_env.yaml", yaml.safe_dump(recorded_environment(os.environ)))
+
+
+def recorded_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    """Return the names of all variables, and the values of the few that are known to hold no secret."""
+    return {
+        "names": sorted(environment),
+        "values": {name: environment[name] for name in RECORDED if name in environment},
+    }
+
+
+def run_workers(run_dir: Path, action: str, world: int) -> None:
+    """Run the worker processes to their end.
+
+    Raises:
+        RunError: a worker failed; what it said is on the terminal and in status.jsonl.
+    """
+    worker = ["-m", "tao_runtime.engine.worker", action, str(run_dir)]
+    if world == 1:
+        command = [sys.executable, *worker]
+    else:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
+        command = [sys.executable, *torchrun, *worker]
+    environment = {
+        **os.environ,
+        "TAO_RUN_LAUNCH_ID": uuid.uuid4().hex[:8],
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    code = subprocess.run(command, env=environment, check=False).returncode
+    if code == ExitCode.STOPPED:
+        raise StoppedError(f"{run_dir}: stopped on request; run the same command again to go on")
+    if code != 0:
+        raise RunError(f"{run_dir}: {action} failed (exit code {code}). {_last_words(run_dir)}")
+
+
+def _last_words(run_dir: Path) -> str:
+    """Return what a worker wrote about its failure, if it could."""
+    status = run_dir / STATUS
+    if not status.is_file():
+        return ""
+    events = [json.loads(line) for line in status.read_text().splitlines()]
+    failures = [event for event in events if event["event"] == "failed"]
+    return str(failures[-1]["reason"]) if failures else ""

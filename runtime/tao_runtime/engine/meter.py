@@ -1,0 +1,104 @@
+"""The meter: sums on the device while training, numbers only at log steps, so that no step waits for a metric."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from tao_runtime.engine.dist import World
+from tao_runtime.engine.frames import FrameCache
+from tao_runtime.engine.loggers import MetricLogger
+from tao_runtime.engine.progress import StepProgress
+from tao_runtime.engine.run_dir import RunLog
+from tao_runtime.errors import RunError
+
+
+class Meter:
+    """Collects the metrics of the steps since the last report."""
+
+    def __init__(self, log: RunLog, loggers: list[MetricLogger], world: World, progress: StepProgress) -> None:
+        self.log = log
+        self.loggers = loggers
+        self.world = world
+        self.progress = progress
+        self.latest: dict[str, float] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._loss = torch.zeros((), dtype=torch.float64)
+        self._losses: list[torch.Tensor] = []
+        self._norm = torch.zeros(())
+        self._weight = self._tokens = self._steps = 0
+        self._seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    @contextmanager
+    def time(self, what: str) -> Iterator[None]:
+        """Add the time of a phase."""
+        start = time.perf_counter()
+        yield
+        self._seconds[what] = self._seconds.get(what, 0.0) + time.perf_counter() - start
+
+    def add_loss(self, numerator: torch.Tensor) -> None:
+        """Keep a micro-batch's numerator on its device."""
+        self._losses.append(numerator)
+
+    def add_step(self, *, weight: int, tokens: int, norm: torch.Tensor) -> None:
+        """Count a step: supervised tokens and all tokens of the global batch."""
+        self._weight += weight
+        self._tokens += tokens
+        self._steps += 1
+        self._norm = norm
+
+    def report(self, step: int, *, lr: float, epoch: int, cache: FrameCache) -> None:
+        """Write the metrics since the last report. Collective.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        mine = torch.stack(self._losses).double().sum().item()
+        total, data_s = self.world.sum([mine, self._seconds.get("data", 0.0)])
+        elapsed = time.perf_counter() - self._since
+        values = {
+            "train/loss": total / max(self._weight, 1),
+            "train/epoch": float(epoch),
+            "optimizer/lr": lr,
+            "optimizer/grad_norm": float(self._norm),
+            "train/tokens_per_s": self._tokens / elapsed,
+            "train/supervised_tokens": float(self._weight),
+            "time/step_s": elapsed / self._steps,
+            "time/data_s": data_s / self.world.size / self._steps,
+            "cache/hit_share": cache.hits / max(cache.hits + cache.misses, 1),
+            "memory/peak_bytes": float(_peak_bytes()),
+        }
+        self._emit(step, values)
+        if not math.isfinite(values["train/loss"]) or not math.isfinite(values["optimizer/grad_norm"]):
+            raise RunError(
+                f"step {step}: loss {values['train/loss']}, gradient norm {values['optimizer/grad_norm']}; want finite "
+                "numbers. Everything committed is kept. Fix: lower train.optm_lr, or look at the records of this step"
+            )
+        self.progress.advance(by=0, note=f"loss {values['train/loss']:.4f}  {values['train/tokens_per_s']:.0f} tok/s")
+        self._reset()
+
+    def report_validation(self, step: int, loss: float) -> None:
+        """Write the validation loss."""
+        self._emit(step, {"val/avg_loss": loss})
+        self.progress.say(f"step {step}: val/avg_loss {loss:.4f}")
+
+    def _emit(self, step: int, values: dict[str, float]) -> None:
+        self.latest = {**self.latest, **values}
+        self.log.metrics(step, {name: round(value, 10) for name, value in values.items()})
+        for logger in self.loggers:
+            logger.log(step, values)
+
+
+def _peak_bytes() -> int:
+    """Return the peak of device memory, or of resident memory on a CPU."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,217 @@
+"""Training: executes a plan that passed preflight, step by step, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tao_runtime.data.snapshot import probe_model
+from tao_runtime.engine.build import Built, build_sharded
+from tao_runtime.engine.checkpoint import Checkpointer, load_commit
+from tao_runtime.engine.commits import Commit
+from tao_runtime.engine.dist import World, make_mesh
+from tao_runtime.engine.export import export
+from tao_runtime.engine.families import wet_family
+from tao_runtime.engine.gates import gate_gradient, gate_trainable, gate_weights
+from tao_runtime.engine.inputs import BadSampleBudget, collated, open_source, sample_rules
+from tao_runtime.engine.loggers import make_loggers
+from tao_runtime.engine.meter import Meter
+from tao_runtime.engine.optimizer import clip_gradients, make_optimizer, set_lr
+from tao_runtime.engine.progress import StepProgress
+from tao_runtime.engine.resume import find_start
+from tao_runtime.engine.run_dir import RunLog, RunRecord, now
+from tao_runtime.engine.samples import SampleSource
+from tao_runtime.engine.validate import validate
+from tao_runtime.errors import RunError
+from tao_runtime.plan.batches import step_batch
+from tao_runtime.plan.identity import resume_identity
+from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.schedule import lr_factor
+from tao_runtime.spec.base import ModelRef
+
+
+class Trainer:
+    """One run of one plan on this process."""
+
+    def __init__(self, plan: TrainPlan, run_dir: Path, world: World) -> None:
+        self.plan = plan
+        self.run_dir = run_dir
+        self.world = world
+        self.log = RunLog(run_dir, is_main=world.is_main)
+        self.family = wet_family(plan.family)
+        self.directory = Path(plan.model.path)
+        self.snapshot = probe_model(ModelRef("model", plan.model.path, "model.path"))
+        self.budget = BadSampleBudget(plan.data.bad_sample_budget)
+        self.started_at, self._clock = now(), time.monotonic()
+
+    def run(self) -> RunRecord:
+        """Train, validate, save, export; returns what run.json says. Every rank calls this."""
+        plan, total = self.plan, self.plan.steps.total
+        assert total, "the plan passed preflight"
+        torch.use_deterministic_algorithms(plan.precision.deterministic)
+        self.train_data = self._open("train", plan.data.cache_bytes)
+        self.val_data = self._open("val", plan.data.cache_bytes if plan.validation.cache else 0)
+        self.built = self._build()
+        self.model = self.built.model
+        self.optimizer = make_optimizer(self.model, self.family, plan.optimizer)
+        launch_id = os.environ.get("TAO_RUN_LAUNCH_ID", "local")
+        self.checkpoints = Checkpointer(self.run_dir / "checkpoints", plan.checkpoint, self.world, launch_id=launch_id)
+        start = self._start()
+        loggers = make_loggers(plan.logging, self.run_dir) if self.world.is_main else []
+        with StepProgress("train", total, done=start, enabled=self.world.is_main) as self.progress:
+            self.meter = Meter(self.log, loggers, self.world, self.progress)
+            self._loop(start, total)
+        for logger in loggers:
+            logger.close()
+        return self._finish(start, total)
+
+    def _open(self, label: str, cache_bytes: int) -> SampleSource | None:
+        dataset = self.plan.data.train if label == "train" else self.plan.data.val
+        if dataset is None or (label == "val" and not self.plan.validation.enabled):
+            return None
+        rules = sample_rules(self.plan, self.snapshot.geometry, response_mode=dataset.response_mode)
+        tokenizer = self.directory / "tokenizer.json"
+        return open_source(self.run_dir, label, rules, tokenizer=tokenizer, cache_bytes=cache_bytes)
+
+    def _build(self) -> Built:
+        plan = self.plan
+        mesh = make_mesh(plan.mesh, self.world.device)
+        built = build_sharded(
+            self.family, self.directory, plan=plan.model, precision=plan.precision, mesh=mesh, seed=plan.seed
+        )
+        gate_weights(self.log, built)
+        gate_trainable(self.log, built, plan.model)
+        return built
+
+    def _start(self) -> int:
+        """Resume or start; returns the step to begin with. The log says which it was."""
+        begin = find_start(self.run_dir, self.plan)
+        if begin.commit is not None:
+            load_commit(begin.commit, self.model, self.optimizer, say=lambda text: None)
+        self.log.status("start", how=begin.how, step=begin.step, source=str(begin.commit or self.directory))
+        return begin.step
+
+    def _loop(self, start: int, total: int) -> None:
+        assert self.train_data is not None
+        batches = self._batches(self.train_data, start, total)
+        if start == 0 and self.plan.validation.before_train:
+            self._validate(0)
+        for step in range(start, total):
+            self._step(step, batches)
+            done = step + 1
+            if self._due(self.plan.validation.every_steps, done, total) and self.val_data is not None:
+                self._validate(done)
+            if self.plan.checkpoint.enabled and self._due(self.plan.checkpoint.every_steps, done, total):
+                self._save(done)
+
+    @staticmethod
+    def _due(every: int | None, done: int, total: int) -> bool:
+        return done == total or (every is not None and done % every == 0)
+
+    def _batches(self, source: SampleSource, start: int, total: int) -> Iterator[dict[str, torch.Tensor]]:
+        plan, rank = self.plan, self.world.rank
+        assert plan.batch.data_parallel
+
+        def positions() -> Iterator[list[int]]:
+            for step in range(start, total):
+                batch = step_batch(plan, len(source.ledger), step)
+                for micro in batch.micro_batches(rank=rank, data_parallel=self.world.size, micro=plan.batch.micro):
+                    yield micro.tolist()
+
+        return collated(
+            self.family,
+            source,
+            positions(),
+            budget=self.budget,
+            num_threads=plan.data.num_workers,
+            prefetch=plan.data.prefetch_factor,
+        )
+
+    def _step(self, step: int, batches: Iterator[dict[str, torch.Tensor]]) -> None:
+        """One optimizer step: the summed loss of all its samples over all their supervised tokens."""
+        plan, source = self.plan, self.train_data
+        assert source is not None
+        records = step_batch(plan, len(source.ledger), step)
+        weight = int(source.ledger.weight[records.records].sum())
+        parts = records.micro_batches(rank=self.world.rank, data_parallel=self.world.size, micro=plan.batch.micro)
+        set_lr(self.optimizer, lr_factor(plan.schedule, step))
+        self.model.train()
+        for number, part in enumerate(parts):
+            with self.meter.time("data"):
+                batch = {name: value.to(self.world.device) for name, value in next(batches).items()}
+            torch.manual_seed(self._noise_seed(step, part))
+            self.model.set_requires_gradient_sync(number == len(parts) - 1)
+            numerator = self.model.training_loss(batch)
+            # FSDP averages over ranks; the weight is that of all ranks, so the factor makes the average a sum.
+            (numerator * (self.world.size / max(weight, 1))).backward()
+            self.meter.add_loss(numerator.detach())
+        if step == 0:
+            gate_gradient(self.log, self.model, self.family)
+        norm = clip_gradients(self.model, plan.optimizer.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.meter.add_step(weight=weight, tokens=int(source.ledger.length[records.records].sum()), norm=norm)
+        done = step + 1
+        self.progress.advance()
+        if done % plan.logging.every_steps == 0 or done == plan.steps.total:
+            self.meter.report(done, lr=self.optimizer.param_groups[0]["lr"], epoch=records.epoch, cache=source.cache)
+
+    def _noise_seed(self, step: int, records: np.ndarray) -> int:
+        """Seed of dropout: from (seed, step, first sample), so that resuming draws what an unbroken run draws."""
+        first = int(records[0]) if len(records) else -1
+        return int(np.random.SeedSequence([self.plan.seed, step, first + 1]).generate_state(1)[0])
+
+    def _validate(self, done: int) -> None:
+        assert self.val_data is not None
+        loss = validate(
+            self.model, self.family, self.val_data, plan=self.plan.validation, world=self.world, budget=self.budget
+        )
+        self.meter.report_validation(done, loss)
+
+    def _save(self, done: int) -> None:
+        commit = Commit(
+            step=done,
+            world_size=self.world.size,
+            identity=resume_identity(self.plan),
+            spec_sha256=self.plan.spec_sha256,
+            metrics=self.meter.latest,
+            files={},
+        )
+        waited = self.checkpoints.save(self.model, self.optimizer, commit)
+        self.log.status("checkpoint", step=done, seconds=round(waited, 3), mode=self.plan.checkpoint.mode)
+
+    def _finish(self, start: int, total: int) -> RunRecord:
+        plan, outputs = self.plan, {}
+        self.checkpoints.finish()
+        if self.checkpoints.last_step is not None:
+            outputs["checkpoint"] = f"checkpoints/iter_{self.checkpoints.last_step:09d}"
+        if plan.checkpoint.export_safetensors:
+            outputs.update(export(self.built, plan, self.run_dir, world=self.world))
+        [bad] = self.world.sum([float(len(self.budget.seen))])
+        if bad > plan.data.bad_sample_budget:
+            raise RunError(f"{int(bad)} bad samples over all ranks; the budget is {plan.data.bad_sample_budget}")
+        assert self.train_data is not None
+        record = RunRecord(
+            action=plan.action,
+            family=plan.family,
+            spec_sha256=plan.spec_sha256,
+            started_at=self.started_at,
+            finished_at=now(),
+            seconds=round(time.monotonic() - self._clock, 2),
+            steps=total,
+            records=len(self.train_data.ledger),
+            resumed_from=start or None,
+            bad_samples=int(bad),
+            gates=tuple(self.log.gates),
+            metrics=self.meter.latest,
+            outputs=outputs,
+            parents={"annotation": plan.data.train.sha256 or "", "model": plan.model.path},
+        )
+        self.log.status("complete", steps=total)
+        self.log.complete(record)
+        return record

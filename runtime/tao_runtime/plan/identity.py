@@ -1,0 +1,28 @@
+"""What a resumed run must share with the run that saved: hashed from the plan, independent of the world size."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from tao_runtime.plan.model import TrainPlan
+
+
+def resume_identity(plan: TrainPlan) -> str:
+    """Return the sha256 of what decides the meaning of a checkpoint.
+
+    The model and what of it is trained, the data and their order, the global batch, the optimizer, the seed. Not the
+    number of epochs, the schedule, the mesh, paths or logging: those may change between launches.
+    """
+    model, data = plan.model, plan.data
+    parts = {
+        "family": plan.family,
+        "model": [model.path, model.revision, model.lora and model.lora.model_dump(), model.max_length],
+        "trained": [model.freeze_pattern, model.trainable_pattern, model.trainable_map],
+        "data": [data.train.sha256, data.train.exclude, data.train.response_mode, data.system_prompt],
+        "prompt": [data.prompt_format, data.conversation_key, data.sampling.model_dump()],
+        "batch": [plan.batch.global_batch, plan.batch.shuffle, plan.batch.seed, plan.batch.drop_last],
+        "optimizer": [plan.optimizer.name, plan.precision.master],
+        "seed": plan.seed,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
