@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 
-def make_clip(path: Path, *, num_frames: int = 16, size: int = 64, fps: int = 8, seed: int = 0) -> Path:
+def make_clip(
+    path: Path, *, num_frames: int = 16, size: int = 64, fps: int = 8, seed: int = 0, faststart: bool = False
+) -> Path:
     """Write an mp4 in which a white square moves over a coloured ground; another seed is another clip."""
     path.parent.mkdir(parents=True, exist_ok=True)
     ground = np.random.default_rng(seed).integers(0, 160, 3, dtype=np.uint8)
-    with av.open(str(path), "w") as container:
+    options = {"movflags": "faststart"} if faststart else {}
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
+        container.start_encoding()  # so that a file is written even for no frames
         for number in range(num_frames):
             frame_HWC = np.full((size, size, 3), ground, np.uint8)
             left = (number * 3) % max(1, size - 16)
@@ -33,7 +39,9 @@ def make_image(path: Path, *, width: int = 64, height: int = 64) -> Path:
     return path
 
 
-def make_record(number: int, video: str = "clip_0.mp4", *, answer: str = "right", **fields: object) -> dict[str, object]:
+def make_record(
+    number: int, video: str = "clip_0.mp4", *, answer: str = "right", **fields: object
+) -> dict[str, object]:
     """A good LLaVA record; `fields` overrides its keys, and None removes one."""
     record: dict[str, object] = {
         "id": str(number),
@@ -51,7 +59,7 @@ def make_record(number: int, video: str = "clip_0.mp4", *, answer: str = "right"
 def write_annotations(root: Path, records: object, *, name: str = "annotations.json") -> Path:
     root.mkdir(parents=True, exist_ok=True)
     path = root / name
-    path.write_text(json.dumps(records, ensure_ascii=False))
+    path.write_text(json.dumps(records))
     return path
 
 
@@ -60,4 +68,30 @@ def make_dataset(root: Path, num_records: int = 8, *, num_clips: int = 2, seed: 
     for number in range(num_clips):
         make_clip(root / f"clip_{number}.mp4", seed=seed + number)
     write_annotations(root, [make_record(i, f"clip_{i % num_clips}.mp4") for i in range(num_records)])
+    return root
+
+
+def make_snapshot(root: Path, *, parameters: int = 64, sparse: bool = False) -> Path:
+    """Make a model directory that is whole on the outside: headers, configuration, a byte-level tokenizer.
+
+    With `sparse` the weight file has its length, but its zeros take no room on the disk.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "config.json").write_text(json.dumps({"model_type": "qwen3_vl", "vision_config": {"patch_size": 16}}))
+    (root / "preprocessor_config.json").write_text("{}")
+    tokenizer = Tokenizer(
+        models.BPE(vocab={char: i for i, char in enumerate(pre_tokenizers.ByteLevel.alphabet())}, merges=[])
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(
+        [f"<|{name}|>" for name in ("im_start", "im_end", "vision_start", "vision_end", "video_pad", "image_pad")]
+    )
+    tokenizer.save(str(root / "tokenizer.json"))
+    header = json.dumps({"w": {"dtype": "F32", "shape": [parameters], "data_offsets": [0, 4 * parameters]}}).encode()
+    with (root / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        if sparse:
+            file.truncate(8 + len(header) + 4 * parameters)
+        else:
+            file.write(bytes(4 * parameters))
     return root

@@ -1,0 +1,69 @@
+"""Headers are what the files hold, are remembered, and are forgotten when a file changes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from factory import make_clip, make_image
+from tao_runtime.data import media
+from tao_runtime.data.facts import MediaHeader
+from tao_runtime.data.media import probe_header, probe_media
+
+
+def test_header_of_a_clip_and_of_a_picture(tmp_path: Path) -> None:
+    clip = probe_header(make_clip(tmp_path / "a.mp4", num_frames=12, fps=6), "video")
+    assert isinstance(clip, MediaHeader)
+    assert (clip.num_frames, clip.fps, clip.width, clip.height, clip.codec) == (12, 6.0, 64, 64, "h264")
+    assert clip.duration_s == 2.0
+    picture = probe_header(make_image(tmp_path / "a.png", width=30, height=20), "image")
+    assert isinstance(picture, MediaHeader)
+    assert (picture.num_frames, picture.width, picture.height, picture.codec) == (1, 30, 20, "png")
+
+
+def test_frames_of_a_raw_stream_are_counted(tmp_path: Path) -> None:
+    header = probe_header(make_clip(tmp_path / "a.h264", num_frames=9), "video")
+    assert isinstance(header, MediaHeader)
+    assert header.num_frames == 9
+
+
+def test_remembered_header_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [(str(make_clip(tmp_path / "a.mp4")), "video")]
+    first = probe_media(files, cache=tmp_path / "c" / "headers.sqlite")
+    opened: list[object] = []
+    monkeypatch.setattr(media, "probe_header", lambda *args, **_: opened.append(args))
+    assert probe_media(files, cache=tmp_path / "c" / "headers.sqlite") == first
+    assert opened == []
+
+
+def test_changed_file_is_opened_again(tmp_path: Path) -> None:
+    path, cache = tmp_path / "a.mp4", tmp_path / "headers.sqlite"
+    for num_frames in (8, 16):
+        make_clip(path, num_frames=num_frames)
+        os.utime(path, ns=(num_frames, num_frames))
+        (header,) = probe_media([(str(path), "video")], cache=cache)
+        assert isinstance(header, MediaHeader)
+        assert header.num_frames == num_frames
+
+
+@pytest.mark.parametrize("broken", ["text", "directory", "no parent"])
+def test_unusable_cache_costs_nothing_but_time(tmp_path: Path, broken: str) -> None:
+    cache = tmp_path / "cache" / "headers.sqlite"
+    if broken == "text":
+        cache.parent.mkdir()
+        cache.write_text("this is no database" * 100)
+    elif broken == "directory":
+        cache.mkdir(parents=True)
+    else:
+        cache.parent.write_text("a file")
+    (header,) = probe_media([(str(make_clip(tmp_path / "a.mp4")), "video")], cache=cache)
+    assert isinstance(header, MediaHeader)
+
+
+def test_order_is_kept_and_progress_told(tmp_path: Path) -> None:
+    files = [(str(make_clip(tmp_path / f"{n}.mp4", num_frames=n)), "video") for n in (3, 9, 5)]
+    told: list[int] = []
+    headers = probe_media(files, progress=told.append)
+    assert [header.num_frames for header in headers if isinstance(header, MediaHeader)] == [3, 9, 5]
+    assert told == [1, 2, 3]
