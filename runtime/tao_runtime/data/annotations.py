@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,7 @@ def scan_annotations(
     for fold in every:
         fold.finish(findings)
     frozen = columns.freeze()
-    fps = np.array(columns.fps, dtype=np.float64)
+    fps = _view(columns.fps, np.float64)
     return Scan(annotation, root, digest.hexdigest(), frozen, tuple(media.files), fps, findings)
 
 
@@ -110,15 +110,20 @@ class _Columns:
 
     def freeze(self) -> RecordColumns:
         return RecordColumns(
-            offset=np.array(self.offset, dtype=np.int64),
-            size=np.array(self.size, dtype=np.int32),
-            text_bytes=np.array(self.text, dtype=np.int32),
-            answer_bytes=np.array(self.answer, dtype=np.int32),
-            num_turns=np.array(self.turns, dtype=np.int32),
-            media_start=np.array(self.start, dtype=np.int32),
-            media_index=np.array(self.media, dtype=np.int32),
-            usable=np.array(self.usable, dtype=np.bool_),
+            offset=_view(self.offset, np.int64),
+            size=_view(self.size, np.int32),
+            text_bytes=_view(self.text, np.int32),
+            answer_bytes=_view(self.answer, np.int32),
+            num_turns=_view(self.turns, np.int32),
+            media_start=_view(self.start, np.int32),
+            media_index=_view(self.media, np.int32),
+            usable=_view(self.usable, np.bool_),
         )
+
+
+def _view(column: array[int] | array[float] | bytearray, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """Give a finished column to numpy without copying it."""
+    return np.frombuffer(column, dtype=dtype) if len(column) else np.empty(0, dtype)
 
 
 class RecordReader:
