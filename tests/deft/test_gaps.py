@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from factory import make_clip
-from tao_runtime.deft.gaps import GapReport, find_gaps
+from tao_runtime.deft.gaps import find_gaps
 from tao_runtime.deft.parquet import SCHEMA, read_gaps
 from tao_runtime.deft.records import open_set
 from tao_runtime.errors import InputError
+from tao_runtime.score.gap import GapReport
 
 QUESTION = "Is it red?"
 
@@ -65,6 +66,7 @@ def test_more_rows_than_a_row_group_all_arrive(tmp_path: Path) -> None:
     keys = [str(i) for i in range(9000)]
     run(tmp_path, [answer(key, "no") for key in keys], [annotation(key) for key in keys])
     assert [gap.id for gap in read_gaps(tmp_path / "out" / "gaps.parquet")] == keys
+    assert pq.ParquetFile(tmp_path / "out" / "gaps.parquet").num_row_groups == 2
 
 
 def test_exact_match_is_lower_and_strip(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from factory import make_clip
 from tao_runtime.deft.mine import Mined, mine, rank_slices
-from tao_runtime.deft.parquet import Gap, open_gaps
+from tao_runtime.deft.parquet import open_gaps
 from tao_runtime.deft.records import AnnotationSet, open_set
 from tao_runtime.errors import FindingsError, InputError
+from tao_runtime.score.gap import Gap
 
 LEFT, RED = "Does it turn left?", "Is it red?"
 
@@ -68,13 +69,14 @@ def test_never_a_clip_that_is_evaluated_on_or_trained_on_whatever_its_name(tmp_p
 
 
 def test_worst_slice_first_up_to_the_limit(tmp_path: Path) -> None:
-    gaps = make_gaps(tmp_path / "gaps.parquet", (RED, "no"), (LEFT, "yes"), (LEFT, "yes"))
-    assert rank_slices(gaps) == (("does it turn left", "yes"), ("is it red", "no"))
-    pool = make_set(tmp_path / "pool", record("r", question=RED, gt="no"), record("a"), record("b"), seed=10)
+    gaps = make_gaps(tmp_path / "gaps.parquet", (LEFT, "yes"), (RED, "no"), (RED, "no"))
+    assert rank_slices(gaps) == (("is it red", "no"), ("does it turn left", "yes"))
+    reds = (record(key, question=RED, gt="no") for key in "ab")
+    pool = make_set(tmp_path / "pool", record("l"), *reds, seed=10)
     train, kpi = make_set(tmp_path / "train", record("t"), seed=20), make_set(tmp_path / "kpi", record("k"), seed=30)
     mined = mine(gaps, pool=pool, train=train, held_out=[kpi], limit=2)
     assert sorted(map(str, ids(mined))) == ["a", "b"]
-    assert [(each.id, each.reason) for each in mined.exclusions] == [("r", "over-limit")]
+    assert [(each.id, each.reason) for each in mined.exclusions] == [("l", "over-limit")]
     assert list(mined.taken_by_slice.values()) == [2, 0]
 
 
@@ -104,7 +106,7 @@ def test_refuses_if_the_held_out_clips_cannot_be_compared(tmp_path: Path) -> Non
     pool, train = make_set(tmp_path / "pool", record("a")), make_set(tmp_path / "train", record("t"), seed=20)
     kpi = make_set(tmp_path / "kpi", record("k"), seed=30)
     (tmp_path / "kpi" / "k.mp4").unlink()
-    with pytest.raises(FindingsError, match="deft/media-unreadable.*held-out"):
+    with pytest.raises(FindingsError, match=r"deft/media-unreadable.*held-out"):
         mine(gaps, pool=pool, train=train, held_out=[kpi])
 
 
@@ -116,5 +118,5 @@ def test_reads_a_gaps_file_of_three_columns_and_refuses_others(tmp_path: Path) -
     with pytest.raises(InputError, match="no column question, ground_truth"):
         rank_slices(tmp_path / "bad.parquet")
     (tmp_path / "text.parquet").write_text("no parquet")
-    with pytest.raises(InputError, match="want a gaps.parquet"):
+    with pytest.raises(InputError, match=r"want a gaps\.parquet"):
         rank_slices(tmp_path / "text.parquet")

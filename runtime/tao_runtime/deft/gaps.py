@@ -7,61 +7,21 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
-
-from pydantic import Field
 
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.deft import rules
 from tao_runtime.deft.join import Annotations
-from tao_runtime.deft.parquet import Gap, GapWriter, open_gaps, to_utf8
+from tao_runtime.deft.parquet import GapWriter, open_gaps, to_utf8
 from tao_runtime.deft.records import AnnotationSet, question_of, truth_of, without_tags
-from tao_runtime.errors import ExitCode, Finding, Frozen
 from tao_runtime.score.answer import Kind, KindDetector
-from tao_runtime.score.interval import Estimate, proportion
+from tao_runtime.score.gap import Gap, GapReport, Slice
+from tao_runtime.score.interval import proportion
 from tao_runtime.score.judge import Judgement, Match, judge, token_f1
 from tao_runtime.score.results import RESULTS_NAME, Result, find_results, parse_row
 
 MAX_SLICES = 200  # in the report; the rest is counted
 PROGRESS_ROWS = 1000
-
-
-class Slice(Frozen):
-    """All questions of one wording with one ground truth."""
-
-    question: str
-    ground_truth: str
-    n: int
-    failures: int
-    error_rate: Estimate
-
-
-class GapReport(Frozen):
-    """What gap analysis found. `gaps` is null where no file was written."""
-
-    schema_version: Literal["tao-run/gaps/1"] = Field(default="tao-run/gaps/1", alias="schema")
-    ok: bool = Field(description="no finding of severity error")
-    results: str
-    results_sha256: str | None = None
-    annotations: str
-    annotations_sha256: str | None = None
-    media_root: str
-    gaps: str | None
-    kind: Kind | None = None
-    match: Match
-    counts: dict[str, int] = Field(
-        default_factory=dict,
-        description="annotations, rows, judged annotations, failures, written failures, failures by error type",
-    )
-    error_rate: Estimate = Estimate()
-    slices: tuple[Slice, ...] = Field(default=(), description="worst first, by the lower end of the interval")
-    num_slices: int = 0
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def exit_code(self) -> ExitCode:
-        return ExitCode.DONE if self.ok else ExitCode.FINDINGS
 
 
 def find_gaps(

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tao_runtime.errors import Frozen, InputError
-from tao_runtime.score.judge import ErrorType
+from tao_runtime.errors import InputError
+from tao_runtime.score.gap import Gap
 
 SCHEMA = pa.schema(
     [
@@ -27,19 +27,6 @@ SCHEMA = pa.schema(
     ]
 )
 ROW_GROUP = 8192  # rows held in memory
-
-
-class Gap(Frozen):
-    """One failure: what was asked, of which clip, what should have come and what came."""
-
-    video_id: str
-    question: str
-    ground_truth: str
-    id: str
-    response: str | None
-    parsed: str | None
-    error_type: ErrorType
-    f1: float
 
 
 class GapWriter:

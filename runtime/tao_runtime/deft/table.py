@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tao_runtime.deft.gaps import GapReport
+from tao_runtime.score.gap import GapReport
 from tao_runtime.score.interval import Estimate
 
 SHOWN = 10

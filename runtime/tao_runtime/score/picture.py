@@ -37,9 +37,9 @@ def draw_confusion(report: MetricsReport, path: Path, *, title: str = "") -> Non
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), count in np.ndenumerate(counts):
         colour = "white" if share[i, j] > 0.55 else "#1b2733"
-        axes.text(j, i - 0.1, f"{count:,}", ha="center", va="center", color=colour, fontsize=12, fontweight="semibold")
+        axes.text(j, i - 0.1, f"{count:,}", ha="center", va="center", color=colour, fontsize=12, fontweight="bold")
         axes.text(j, i + 0.22, f"{share[i, j]:.0%}", ha="center", va="center", color=colour, fontsize=8, alpha=0.85)
-    axes.set_xticks(range(len(columns)), columns, rotation=30 if len(columns) > 4 else 0)
+    axes.set_xticks(range(len(columns)), columns, rotation=30 if len(columns) > 4 else 0, fontsize=9)
     axes.set_yticks(range(len(rows)), [f"{row}  (n = {n:,})" for row, n in zip(rows, counts.sum(axis=1), strict=True)])
     axes.set_xlabel("answer", labelpad=8)
     axes.set_ylabel("ground truth", labelpad=8)
