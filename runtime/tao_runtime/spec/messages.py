@@ -30,7 +30,7 @@ def unknown_key(spec: type[Spec], entry: Entry, unknown: str, *, file: str) -> F
     if not near and not elsewhere:
         alike = difflib.get_close_matches(leaf, _leaves(paths), n=1)
         near = [path for path in paths if path.rpartition(".")[2] in alike]
-    hints = list(dict.fromkeys([*near, *elsewhere]))[:3]
+    hints = list(dict.fromkeys([*elsewhere, *near]))[:3]
     return Finding(
         rule="spec/unknown-key",
         severity="error",
@@ -98,8 +98,9 @@ def _locate(spec: type[Spec], loc: tuple[int | str, ...]) -> Place:
 
 
 def _invalid(place: Place, details: list[ErrorDetails], entries: dict[str, Entry], file: str) -> Finding:
-    entry = entries.get(place.path) or _first_below(place.path, entries)
-    user_key = entry.key if entry and place.path in entries else place.path
+    path = _inner_path(place, details, entries)
+    entry = entries.get(path) or _first_below(path.rpartition(".")[0] if place.key else path, entries)
+    user_key = entry.key if entry and path in entries else path
     depth = place.path.count(".") + 1
     kinds = [detail["type"] if len(detail["loc"]) == depth else "item_" + detail["type"] for detail in details]
     if kinds == ["missing"] or (place.key and place.key.required and details[0]["input"] in ("", None)):
@@ -112,7 +113,7 @@ def _invalid(place: Place, details: list[ErrorDetails], entries: dict[str, Entry
             fix=Fix(text=f"set it in the file, or add {place.path}=VALUE to the command"),
             **_place(entry, file),
         )
-    value = entry.value if entry and place.path in entries else details[0]["input"]
+    value = entry.value if entry and path in entries else details[0]["input"]
     want = place.key.type_text if place.key else "a table of keys"
     fix = _fix(place.key, value, user_key)
     return Finding(
@@ -124,6 +125,12 @@ def _invalid(place: Place, details: list[ErrorDetails], entries: dict[str, Entry
         fix=fix,
         **_place(entry, file),
     )
+
+
+def _inner_path(place: Place, details: list[ErrorDetails], entries: dict[str, Entry]) -> str:
+    """The key itself, or the name in a free table that an error is about."""
+    names = [f"{place.path}.{part}" for detail in details for part in detail["loc"]]
+    return next((name for name in names if name in entries), place.path)
 
 
 def _rule(kinds: list[str]) -> str:
@@ -182,6 +189,7 @@ def _texts(annotation: Any) -> list[Any]:
 
 
 def _first_below(path: str, entries: dict[str, Entry]) -> Entry | None:
+    """The first key given in a table, to point at where the table stands."""
     return next((entry for key, entry in entries.items() if key.startswith(path + ".")), None)
 
 

@@ -74,6 +74,8 @@ def plain(node: yaml.Node | None, budget: list[int] | None = None) -> object:
         raise YamlError(f"more than {_MAX_VALUES:,} values", node_line(node))
     if node is None:
         return None
+    if node.tag not in _PLAIN_TAGS:
+        raise YamlError(f"tag {node.tag} is not allowed", node_line(node))
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
     try:
@@ -112,7 +114,5 @@ def node_line(node: yaml.Node | None) -> int:
 
 
 def _scalar(node: yaml.ScalarNode) -> object:
-    if node.tag not in _PLAIN_TAGS:
-        raise YamlError(f"tag {node.tag} is not allowed", node_line(node))
     text = str(node.value)
     return parse_scalar(text) if node.style is None and node.tag == TAG + "str" else text

@@ -138,7 +138,7 @@ def _parse_toml(path: Path, text: str) -> dict[str, object]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        place = f"{path}:{found[1]}" if found else f"{path}"
+        place = f"{path}:{found[1] if found else len(text.splitlines())}"
         message = re.sub(r" \(at .*\)$", "", str(error))
         raise InputError(f"{place}: {message}; want a valid TOML file") from None
 
