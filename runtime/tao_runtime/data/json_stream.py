@@ -16,6 +16,7 @@ MAX_ELEMENT_CHARS: Final = 64 << 20  # larger than this is no record; keeps a br
 TAIL: Final = 32  # a number this close to the end of the window may go on in the next chunk
 LINES_SUFFIXES: Final = (".jsonl", ".ndjson")
 
+_comma = re.compile(r"[ \t\r\n]*,[ \t\r\n]*").match
 _space_end = re.compile(r"[ \t\r\n]*").match
 
 
@@ -69,6 +70,11 @@ class _Window:
         while index or self.char() != "]":  # after a comma an element must follow
             offset, size, value = self.value()
             yield index, offset, size, value
+            comma = _comma(self.text, self.pos)
+            if comma and comma.end() < len(self.text):  # the next element starts in the window: the usual case
+                self.move(comma.end())
+                index += 1
+                continue
             self.skip()
             char = self.char()
             if char == "]":
