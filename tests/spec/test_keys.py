@@ -35,7 +35,11 @@ def test_critical_keys_and_aliases_lead_somewhere() -> None:
 def test_explain_a_key() -> None:
     text = explain("learning_rate")
     assert text.startswith("train.optm_lr\n") and "short:   learning_rate" in text
-    assert "default: 1e-06" in text and "search:  by default; minimum 0.0" in text and "cosmos_reason train" in text
+    assert (
+        "default: 1e-06" in text
+        and "search:  by default; minimum 1e-06; maximum 0.001" in text
+        and "cosmos_reason train" in text
+    )
 
 
 def test_explain_by_last_name_joins_the_actions() -> None:

@@ -39,6 +39,8 @@ CASES = {
     "redis: 12800": 'error[spec/type] redis (F line 3): 12800; want a text. Fix: quote it: "12800"',
     "logging: {logger: wandb}": "error[spec/type] logging.logger (F line 3): the text wandb; "
     "want a list of values, each one of console, tao, wandb, tensorboard. Fix: write [wandb]",
+    'policy: {model_name_or_path: ""}': "error[spec/bounds] policy.model_name_or_path (F line 3): "
+    'the text ""; want a text that is not empty.',
     "policy: {parallelism: {dp_shard_size: 0}}": "error[spec/bounds] policy.parallelism.dp_shard_size (F line 3): 0; "
     "want -1, or a whole number >= 1.",
     "policy: {lora: {init_lora_weights: pisa}}": "error[spec/bounds] policy.lora.init_lora_weights (F line 3): "

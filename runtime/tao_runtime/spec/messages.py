@@ -15,7 +15,16 @@ from tao_runtime.spec.keys import KeyInfo, Place, find, iter_items, iter_keys, s
 from tao_runtime.spec.scalar import parse_scalar
 from tao_runtime.spec.source import Entry
 
-_BOUNDS = ("greater_than", "less_than", "too_short", "too_long", "string_pattern_mismatch", "finite_number", "missing")
+_BOUNDS = (
+    "greater_than",
+    "less_than",
+    "too_short",
+    "too_long",
+    "string_too_short",
+    "string_pattern_mismatch",
+    "finite_number",
+    "missing",
+)
 _SPOKEN_BOOLS = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
 
 

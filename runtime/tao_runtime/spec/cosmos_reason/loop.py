@@ -115,7 +115,7 @@ class Train(Section):
         "train.train_policy.mini_batch, and not more than the samples that a process gets in an epoch. The global "
         "batch is this x dp_shard_size x dp_replicate_size.",
         unit="samples",
-        automl=Automl(minimum=1),
+        automl=Automl(minimum=1, maximum=32),
         popular=True,
     )
     seed: NonNegativeInt = key(0, "Seed of everything random but the order of the records.", since="cosmos-rl")
@@ -125,7 +125,7 @@ class Train(Section):
         1e-6,
         "Learning rate after warm-up. A list sets parts apart: [language model, vision tower, projector, output head]; "
         "what the list leaves out follows its first entry.",
-        automl=Automl(enabled=True, minimum=0.0),
+        automl=Automl(enabled=True, minimum=1e-6, maximum=1e-3),
     )
     optm_name: Literal["AdamW", "Adam"] = key("AdamW", "Optimizer. Adam mixes weight decay into the gradient.")
     optm_impl: Literal["fused", "foreach", "for-loop"] = key(
@@ -137,13 +137,13 @@ class Train(Section):
         automl=Automl(enabled=False, minimum=(0.8, 0.9), maximum=(0.95, 0.999)),
     )
     epsilon: PositiveFloat = key(1e-8, "Term that keeps the optimizer's division finite.")
-    optm_weight_decay: NonNegativeFloat = key(0.01, "Weight decay.", automl=Automl(minimum=0.0))
+    optm_weight_decay: NonNegativeFloat = key(0.01, "Weight decay.", automl=Automl(minimum=0.0, maximum=0.1))
     optm_grad_norm_clip: NonNegativeFloat = key(1.0, "Largest global L2 norm of the gradient. 0: not clipped.")
     optm_warmup_epochs: NonNegativeFloat = key(
         0,
         "Epochs over which the learning rate rises from zero.",
         unit="epochs",
-        automl=Automl(minimum=0, math_condition="/ 2", depends_on="train.epoch"),
+        automl=Automl(minimum=0, maximum=5, math_condition="/ 2", depends_on="train.epoch"),
     )
     optm_warmup_steps: NonNegativeInt = key(
         0,
