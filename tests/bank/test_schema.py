@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from tao_runtime.bank.contracts import CONTRACTS
 from tao_runtime.bank.schema import contract_schema, default_values, spec_schema, to_json
-from tao_runtime.bank.template import spec_template
+from tao_runtime.bank.templates import render_template
 from tao_runtime.spec.base import Spec
 from tao_runtime.spec.families import spec_classes
 from tao_runtime.spec.keys import find, iter_keys, iter_tables
@@ -24,7 +24,7 @@ def filled(spec: type[Spec]) -> str:
     """The template as a user fills it: only the keys marked `# required`."""
     return "\n".join(
         line.replace("???", "given") if line.endswith("# required") else line
-        for line in spec_template(spec).splitlines()
+        for line in render_template(spec).splitlines()
     )
 
 
@@ -52,10 +52,10 @@ def load_spec_with_required_only(spec: type[Spec], folder: Path) -> dict[str, An
 
 @SPECS
 def test_the_template_holds_every_default_and_marks_what_has_none(spec: type[Spec]) -> None:
-    values = yaml.safe_load(spec_template(spec))
+    values = yaml.safe_load(render_template(spec))
     assert values == default_values(spec)
     required = [key.path for key in iter_keys(spec) if key.required and not key.optional_table]
-    live = [line for line in spec_template(spec).splitlines() if not line.lstrip().startswith("#")]
+    live = [line for line in render_template(spec).splitlines() if not line.lstrip().startswith("#")]
     assert sum(line.endswith("# required") for line in live) == len(required)
 
 

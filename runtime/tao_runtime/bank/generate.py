@@ -13,7 +13,7 @@ from tao_runtime.bank.contracts import CONTRACTS
 from tao_runtime.bank.pages import parameters_page, rules_page
 from tao_runtime.bank.schema import contract_schema, skill_manifest, spec_schema, to_json
 from tao_runtime.bank.skills import Skill, read_skills
-from tao_runtime.bank.template import spec_template
+from tao_runtime.bank.templates import render_template
 from tao_runtime.errors import Finding, Fix
 from tao_runtime.spec.families import FAMILIES, Family
 
@@ -70,7 +70,7 @@ def _skill_files(skill: Skill) -> dict[Path, bytes]:
     }
     for action, spec in family.actions.items():
         files[schemas / f"{action}.schema.json"] = to_json(spec_schema(spec))
-        files[references / f"spec_template_{action}.yaml"] = spec_template(spec).encode()
+        files[references / f"spec_template_{action}.yaml"] = render_template(spec).encode()
     return files
 
 

@@ -14,7 +14,7 @@ from tao_runtime.spec.keys import KeyInfo, TableInfo, iter_items
 _WIDTH = 110
 
 
-def spec_template(spec: type[Spec]) -> str:
+def render_template(spec: type[Spec]) -> str:
     """Return a YAML spec that is complete but for the keys marked `# required`."""
     head = [
         f"# {spec.family} {spec.action}. {_first_line(spec)}",
