@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from tao_runtime.data.launch import check_launch, split_flag
-from tao_runtime.errors import ExitCode, InputError
-from tao_runtime.preflight.check import check_file
-from tao_runtime.preflight.report import from_findings, merged
+from tao_runtime.errors import ExitCode, FindingsError, InputError
+from tao_runtime.preflight.prepare import prepare
+from tao_runtime.preflight.report import Report, from_findings, merged
 
 
 def main() -> int:
@@ -33,12 +34,20 @@ def main() -> int:
         launch = check_launch(given.platform, paths, {label: names.split(",") for label, names in pairs})
         report = from_findings(launch, action="launch", family="")
         if given.spec:
-            report = merged(check_file(given.spec, given.overrides, action=given.action, offline=given.offline), report)
+            report = merged(check_spec(given), report)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return ExitCode.INPUT
     print(report.model_dump_json(by_alias=True, indent=2) if given.json else report.render())
     return report.exit_code
+
+
+def check_spec(given: argparse.Namespace) -> Report:
+    """Return the report of a spec; a spec that is wrong in itself gives one too."""
+    try:
+        return prepare(Path(given.spec), given.overrides, action=given.action, offline=given.offline).report
+    except FindingsError as error:
+        return from_findings(error.findings, action=given.action or "spec", family="")
 
 
 if __name__ == "__main__":

@@ -131,8 +131,10 @@ def test_an_extra_fold_sees_every_object(tmp_path: Path) -> None:
     assert seen == [0, 2, -1]
 
 
+# fmt: off
 JUNK = (None, True, False, 0, -1, 1e999, 10**400, "", " ", "\ud800", "\0", "<video>", [], [None], {}, {"a": 1}, [[]],
-        ["clip_0.mp4", 3], "../..", "/", ".", "~", "x" * 5000, {"from": "gpt"}, [{"from": [], "value": {}}])  # fmt: skip
+        ["clip_0.mp4", 3], "../..", "/", ".", "~", "x" * 5000, {"from": "gpt"}, [{"from": [], "value": {}}])
+# fmt: on
 
 
 def mutate(value: object, rng: random.Random) -> object:

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from factory import make_clip, make_dataset, make_image, make_record, make_snapshot, write_annotations
 from tao_runtime.data.launch import check_launch
-from tao_runtime.preflight.check import check_file
-from tao_runtime.preflight.report import Report
+from tao_runtime.errors import FindingsError
+from tao_runtime.preflight.prepare import prepare
+from tao_runtime.preflight.report import Report, from_findings
 from tao_runtime.preflight.rule import RULES
 
 
@@ -56,6 +57,10 @@ class World:
         self.action = "quantize"
         self.spec = {"results_dir": str(self.root / "out"), "model": {"model_path": str(self.model)}}
 
+    def infer(self, media: Path, **keys: Any) -> None:
+        self.action = "inference"
+        self.spec = {"results_dir": str(self.root / "out"), "model_path": str(self.model), "media": str(media), **keys}
+
     def set(self, **keys: Any) -> None:
         for dotted, value in keys.items():
             table, *path = self.spec, *dotted.split("__")
@@ -75,7 +80,10 @@ class World:
     def report(self) -> Report:
         path = self.root / "spec.yaml"
         path.write_text(yaml.safe_dump(self.spec))
-        return check_file(path, action=self.action, world_size=self.world_size, offline=self.offline)
+        try:
+            return prepare(path, action=self.action, nproc=self.world_size, offline=self.offline).report
+        except FindingsError as error:
+            return from_findings(error.findings, action=self.action, family="")
 
 
 HUMAN, GPT = {"from": "human", "value": "<video>\nWhich way?"}, {"from": "gpt", "value": "left"}
@@ -185,6 +193,8 @@ BAD: dict[str, tuple[Break, str]] = {
         "want at most 40 (1,000 are kept for the answer). Fix: set it to 2048, or lower vision.total_pixels"),
     "cosmos_reason/frame-sampling": (
         lambda w: w.set(custom__vision={"fps": 2, "nframes": 8}), "fps = 2 and nframes = 8; want exactly one of"),
+    "cosmos_reason/inference-media": (
+        lambda w: w.infer(w.train / "clip_0.mp4", type="image"), "holds video files only; want video"),
     "cosmos_reason/model-missing": (lambda w: w.set(policy__model_name_or_path="./gone"), "is not a directory"),
     "cosmos_reason/model-token": (
         lambda w: w.set(policy__model_name_or_path="nvidia/Cosmos-Reason2-8B"), "is gated, and HF_TOKEN is not set"),
@@ -237,6 +247,22 @@ def test_good_evaluation_has_no_finding(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.evaluate()
     assert world.report().findings == ()
+
+
+@pytest.mark.parametrize("media", ["train", "train/clip_0.mp4", "questions.json"])
+def test_good_inference_has_no_finding(tmp_path: Path, media: str) -> None:
+    world = World(tmp_path)
+    write_annotations(tmp_path, [make_record(0, "train/clip_0.mp4", conversations=[HUMAN])], name="questions.json")
+    world.infer(tmp_path / media)
+    assert world.report().findings == ()
+
+
+@pytest.mark.parametrize("media", ["gone", "gone.mp4", "gone.json"])
+def test_inference_on_nothing_is_an_error(tmp_path: Path, media: str) -> None:
+    world = World(tmp_path)
+    world.infer(tmp_path / media)
+    (finding,) = world.report().findings
+    assert (finding.rule, finding.where) == ("dataset/annotation-unreadable", "media")
 
 
 def test_every_patch_of_a_spec_key_cures_its_finding(tmp_path: Path) -> None:

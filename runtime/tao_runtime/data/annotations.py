@@ -23,6 +23,7 @@ from tao_runtime.data.references import MediaFold
 from tao_runtime.spec.base import DatasetRef
 
 ANNOTATION_NAME: Final = "annotations.json"  # of a dataset root
+MEDIA_LABEL: Final = "media"  # a dataset that is asked about: a file, a folder of media, or records without answers
 FoldFactory = Callable[[DatasetRef], Fold]
 
 
@@ -59,7 +60,7 @@ def scan_annotations(
     """
     annotation, root = locate(ref)
     findings = Collector(where=ref.annotation_key, file=str(annotation))
-    turns, digest = ConversationFold(conversation_key), hashlib.sha256()
+    turns, digest = ConversationFold(conversation_key, answers=ref.label != MEDIA_LABEL), hashlib.sha256()
     media, rate = MediaFold(root, turns), VideoFpsFold()
     every: list[Fold] = [turns, media, rate, IdFold(), *(make(ref) for make in folds)]
     columns = _Columns()

@@ -60,8 +60,9 @@ TAG_IN_ANSWER = declare(
 class ConversationFold:
     """Judges the turns of a record, and measures them."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, *, answers: bool = True) -> None:
         self.key = key
+        self.answers = answers  # false: the records are questions only
         self.text_bytes = self.answer_bytes = self.num_turns = 0
         self.num_tags = 0  # of the last record seen, outside answers
 
@@ -84,6 +85,8 @@ class ConversationFold:
                 return
             previous = role
         self.num_turns = len(turns)
+        if not self.answers:
+            return
         if not answers:
             findings.add(
                 NO_ANSWER, "no gpt turn", "an answer to train on or to compare with", at=At(index, f"/{self.key}")

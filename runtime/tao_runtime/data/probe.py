@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from tao_runtime.data.annotations import FoldFactory, Scan, locate, scan_annotations
+from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, Scan, locate, scan_annotations
 from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
@@ -22,7 +22,6 @@ from tao_runtime.spec.base import DatasetRef, Spec
 Progress = Callable[[str, int], None]
 
 FPS_TOLERANCE: Final = 0.01
-MEDIA_LABEL: Final = "media"  # a dataset that is a file or a folder of media, without annotations
 SUFFIXES: Final = {
     "video": (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
     "image": (".jpg", ".jpeg", ".png", ".webp", ".bmp"),
@@ -171,8 +170,9 @@ def _probe_folder(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
     path = Path(ref.annotation)
     if not path.exists():
         raise InputError(f"{path}: does not exist; want a media file, a folder of them, or an annotation file")
-    names = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
-    files = [(str(one), kind) for one in names if (kind := _kind(one)) is not None]
+    names = [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file())
+    unnamed: MediaKind | None = "video" if path.is_file() else None  # a file that was asked for is tried in any case
+    files = [(str(one), kind) for one in names if (kind := _kind(one) or unnamed) is not None]
     findings = Collector(where=ref.annotation_key, file=str(path))
     if not files:
         findings.add(NO_RECORDS, "no media file", "files that end in " + " ".join(sum(SUFFIXES.values(), ())), at=At())

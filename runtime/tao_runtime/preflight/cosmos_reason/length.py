@@ -210,3 +210,25 @@ def frame_sampling(spec: Any, facts: Facts, plan: object) -> Iterator[Problem]:
     patch = drop or {f"{prefix}{names[1]}": 8}
     fix = "set " + ", ".join(f"{key}={'null' if value is None else value}" for key, value in patch.items())
     yield Problem(f"{prefix}fps", saw, f"exactly one of {' and '.join(names)}", fix, patch)
+
+
+@rule(
+    "cosmos_reason/inference-media",
+    "error",
+    families=("cosmos_reason",),
+    actions=("inference",),
+    source="a folder of the other kind of media would give an empty result",
+)
+def inference_media(spec: Any, facts: Facts, plan: object) -> Iterator[Problem]:
+    """What is asked about holds media of the kind that `type` names."""
+    dataset = facts.datasets.get("media")
+    kinds = {header.kind for header in dataset.media if header} if dataset else set()
+    if kinds and spec.type not in kinds and not spec.media.endswith((".json", ".jsonl")):
+        (other,) = kinds
+        yield Problem(
+            "type",
+            f"{spec.type}, and {spec.media} holds {other} files only",
+            f"{other}",
+            f"set it to {other}",
+            {"type": other},
+        )

@@ -11,8 +11,6 @@ from tao_runtime.spec.cosmos_reason.custom import choose_frames
 from tao_runtime.spec.cosmos_reason.policy import BASE_MODEL
 from tao_runtime.spec.field import REQUIRED, PositiveFloat, PositiveInt, Text, key
 
-ANNOTATION_SUFFIXES = (".json", ".jsonl")
-
 
 class InferenceSpec(Spec):
     """Answers of a model about a file, a folder or an annotation file."""
@@ -49,8 +47,6 @@ class InferenceSpec(Spec):
         return choose_frames(data, "num_frames")
 
     def datasets(self) -> tuple[DatasetRef, ...]:
-        if not self.media.endswith(ANNOTATION_SUFFIXES):
-            return ()
         return (DatasetRef("media", self.media, "", "media", "media"),)
 
     def models(self) -> tuple[ModelRef, ...]:
