@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,7 @@ deft = typer.Typer(help="The data loop: find gaps, mine a pool, make the next da
 dev = typer.Typer(help="For developers of this project.", no_args_is_help=True)
 
 
-class Match(str, Enum):
+class Match(StrEnum):
     """How an answer is compared with the truth."""
 
     parsed = "parsed"
@@ -50,19 +50,21 @@ def mine_command(
     out: Annotated[Path, typer.Option(help="Directory of the next data set.")],
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips; default: all that fit.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
+    media_root: Annotated[
+        Path | None, typer.Option(help="Folder that media paths are written from; default: what all sources share.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Take clips of the weak slices from a pool, and write the next training set. Sources stay as they are."""
     from tao_runtime.cli import show
     from tao_runtime.deft.dataset import merge
     from tao_runtime.deft.mine import mine
-    from tao_runtime.deft.records import open_set
+    from tao_runtime.deft.records import open_set, shared_folder
 
-    base = open_set(train)
-    mined = mine(
-        gaps, pool=open_set(pool), train=base, held_out=[open_set(path) for path in held_out], limit=limit, seed=seed
-    )
-    show.mined(merge(base, mined=mined, out_dir=out), out, as_json=as_json)
+    base, source = open_set(train), open_set(pool)
+    mined = mine(gaps, pool=source, train=base, held_out=[open_set(path) for path in held_out], limit=limit, seed=seed)
+    root = media_root or shared_folder(base.media_root, source.media_root)
+    show.mined(merge(base, mined=mined, out_dir=out, media_root=root), out, as_json=as_json)
 
 
 def demo(

@@ -82,9 +82,8 @@ def explain(key: str, *, family: str | None) -> None:
             for info in iter_keys(spec):
                 if key == info.path or info.path.endswith(f".{key}"):
                     found = True
-                    print(
-                        f"{info.path}  [{name} {action}]\n  {info.doc}\n  type: {info.type_text}; default: {info.default}"
-                    )
+                    print(f"{info.path}  [{name} {action}]\n  {info.doc}")
+                    print(f"  type: {info.type_text}; default: {'required' if info.required else info.default}")
     if not found:
         raise InputError(f"{key}: no key and no rule of that name; `tao-run template FAMILY ACTION` lists all keys")
 
@@ -123,5 +122,12 @@ def mined(manifest: Manifest, out: Path, *, as_json: bool) -> None:
     """Print what was mined."""
     if as_json:
         print(manifest.model_dump_json(by_alias=True, indent=1))
-    else:
-        print(f"{out}: {manifest.counts}", file=sys.stdout)
+        return
+    counts = ", ".join(f"{name} {count:,}" for name, count in manifest.counts.items())
+    table = Table("question", "ground truth", "mined", box=box.SIMPLE_HEAD)
+    for each in manifest.slices:
+        table.add_row(each.question, each.ground_truth, f"{each.mined:,}")
+    Console().print(table)
+    print(f"{out / 'annotations.json'}: {counts}")
+    print(f"next: train with custom.train_dataset.annotation_path={out / 'annotations.json'}", end=" ")
+    print(f"custom.train_dataset.media_path={manifest.media_root}")

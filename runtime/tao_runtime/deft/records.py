@@ -33,6 +33,11 @@ def open_set(annotation: Path | str, media_root: Path | str = "") -> AnnotationS
     return AnnotationSet(file, root)
 
 
+def shared_folder(*folders: Path) -> Path:
+    """Return the deepest folder that holds all of `folders`."""
+    return Path(os.path.commonpath([folder.absolute() for folder in folders]))
+
+
 def id_of(record: Mapping[str, object]) -> str | None:
     """The id as text; numbers are accepted, null and anything else are no id."""
     value = record.get("id")

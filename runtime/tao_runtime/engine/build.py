@@ -93,7 +93,7 @@ def materialise(model: nn.Module, device: torch.device) -> None:
 
 
 def choose_trainable(model: nn.Module, plan: ModelPlan) -> None:
-    """Apply freeze_pattern, trainable_pattern and trainable_map in this order; a key that matches nothing is an error."""
+    """Apply freeze_pattern, trainable_pattern, trainable_map, in this order; a key that matches nothing is an error."""
     names = {clean_name(name): value for name, value in model.named_parameters()}
     rules = [(re.compile(pattern), False) for pattern in plan.freeze_pattern]
     rules += [(re.compile(pattern), True) for pattern in plan.trainable_pattern]

@@ -82,7 +82,7 @@ class Checkpointer:
 
 
 def _write_small_parts(temporary: Path, commit: Commit) -> None:
-    """Write what is not a tensor. The schedule and the data order follow from the step: they are recorded to be read."""
+    """Write what is not a tensor. Schedule and data order follow from the step: they are written to be read."""
     parts = {
         "scheduler/state.json": {"step": commit.step},
         "trainer/state.json": {"step": commit.step, "identity": commit.identity},

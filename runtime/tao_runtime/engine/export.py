@@ -90,7 +90,7 @@ class ShardWriter:
         yield from self._ready.items()
 
     def close(self, base: Path, *, dtype: torch.dtype) -> None:
-        """Write the shards, the index, the configuration and what the base snapshot carries; then take the final name."""
+        """Write shards, index, configuration and what the base snapshot carries; then take the final name."""
         shards = _split(self._ready)
         total = sum(value.nbytes for value in self._ready.values())
         weight_map = {}

@@ -1,4 +1,4 @@
-"""Inference: a model answers one prompt for a file or every file of a folder, or the questions of an annotation file."""
+"""Inference: a model answers a prompt for a file or every file of a folder, or the questions of an annotation file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run directory: fixed names, appended to as things happen; run.json last, so it exists only if the run is complete."""
+"""The run directory: fixed names, appended to as things happen; run.json last, so only a complete run has it."""
 
 from __future__ import annotations
 

@@ -16,10 +16,13 @@ from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.demo.clips import DIRECTIONS, QUESTION, ClipSet, make_set
 
 PATCH, MERGE, FRAMES, SIDE = 16, 2, 8, 64
-SPECIALS = (
-    "<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|> <|box_end|> "
-    "<|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|> <|image_pad|> <|video_pad|>"
-).split()
+SPECIALS = tuple(
+    f"<|{name}|>"
+    for name in (
+        *("endoftext", "im_start", "im_end", "object_ref_start", "object_ref_end", "box_start", "box_end"),
+        *("quad_start", "quad_end", "vision_start", "vision_end", "vision_pad", "image_pad", "video_pad"),
+    )
+)
 CHAT_TEMPLATE = """{%- for message in messages -%}<|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content -%}
 {%- if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>
@@ -66,6 +69,7 @@ def train_spec() -> dict[str, object]:
         },
         "train": {
             "epoch": 12,
+            "resume": True,
             "train_batch_per_replica": 16,
             "optm_lr": 0.001,
             "optm_betas": [0.9, 0.98],

@@ -1,0 +1,42 @@
+"""The way from a spec file to a report: load, probe, plan, check. Everything that runs something goes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tao_runtime.data.facts import Facts
+from tao_runtime.data.probe import Progress, probe
+from tao_runtime.plan.make import make_plan
+from tao_runtime.plan.model import Plan
+from tao_runtime.preflight.check import check
+from tao_runtime.preflight.report import Report
+from tao_runtime.spec.base import Spec
+from tao_runtime.spec.load import load_spec
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that is known before a run."""
+
+    spec: Spec
+    facts: Facts
+    plan: Plan | None
+    report: Report
+
+
+def prepare(
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    action: str | None = None,
+    nproc: int | None = None,
+    offline: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Load, probe, plan and check. Raises FindingsError for a spec that is wrong in itself."""
+    spec = load_spec(path, overrides, action=action)
+    facts = probe(spec, world_size=nproc, progress=progress, offline=offline)
+    plan = make_plan(spec, facts)
+    return Prepared(spec, facts, plan, check(spec, facts, plan))
