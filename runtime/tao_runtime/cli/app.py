@@ -27,7 +27,6 @@ for command in (run.train, run.evaluate, run.inference, run.quantize):
 Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides: key.path=value", metavar="[KEY=VALUE]...")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Action = Annotated[str | None, typer.Option("--action", help="Action of the spec, if its keys do not tell.")]
 Nproc = Annotated[int | None, typer.Option("--nproc", min=1, help="Processes; default: as the spec's degrees say.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Count on nothing that is not on this machine.")]
 
@@ -54,16 +53,15 @@ def template(family: str, action: str) -> None:
 @app.command()
 def explain(key: str, family: Annotated[str | None, typer.Option(help="Only this family.")] = None) -> None:
     """Explain a KEY of a spec, or a rule of the preflight: meaning, type, bounds, default."""
-    from tao_runtime.cli import show
+    from tao_runtime.preflight.explain import explain_any
 
-    show.explain(key, family=family)
+    print(explain_any(key, family=family))
 
 
 @app.command()
 def check(
     spec: Spec,
     overrides: Overrides = None,
-    action: Action = None,
     nproc: Nproc = None,
     offline: Offline = False,
     fix: Annotated[
@@ -75,22 +73,20 @@ def check(
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare_report
 
-    report = prepare_report(spec, overrides or [], action=action, nproc=nproc, offline=offline)
+    report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline)
     show.report(report, as_json=as_json)
     if fix is not None:
-        show.fixed(report, spec, overrides or [], action=action, folder=fix)
+        show.fixed(report, spec, overrides or [], folder=fix)
     raise typer.Exit(int(report.exit_code))
 
 
 @app.command()
-def plan(
-    spec: Spec, overrides: Overrides = None, action: Action = None, nproc: Nproc = None, as_json: Json = False
-) -> None:
+def plan(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare
 
-    prepared = prepare(spec, overrides or [], action=action, nproc=nproc)
+    prepared = prepare(spec, overrides or [], nproc=nproc)
     if prepared.plan is None:
         raise FindingsError(prepared.report.findings)
     show.plan(prepared.plan, as_json=as_json)

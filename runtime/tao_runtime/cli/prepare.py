@@ -23,14 +23,12 @@ def prepare(
         return preflight.prepare(path, overrides, action=action, nproc=nproc, offline=offline, progress=progress)
 
 
-def prepare_report(
-    path: Path, overrides: Sequence[str], *, action: str | None, nproc: int | None, offline: bool
-) -> Report:
+def prepare_report(path: Path, overrides: Sequence[str], *, nproc: int | None, offline: bool) -> Report:
     """Return the report of a run; a spec that is wrong in itself gives one too."""
     try:
-        return prepare(path, overrides, action=action, nproc=nproc, offline=offline).report
+        return prepare(path, overrides, nproc=nproc, offline=offline).report
     except FindingsError as error:
-        return from_findings(error.findings, action=action or "unknown", family="unknown")
+        return from_findings(error.findings, action="unknown", family="unknown")
 
 
 @contextmanager

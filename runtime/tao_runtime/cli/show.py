@@ -18,9 +18,7 @@ from tao_runtime.engine.commits import write_atomically
 from tao_runtime.errors import InputError
 from tao_runtime.plan.model import Plan
 from tao_runtime.preflight.report import Report
-from tao_runtime.preflight.rule import RULES
-from tao_runtime.spec.families import FAMILIES, Family
-from tao_runtime.spec.keys import iter_keys
+from tao_runtime.spec.families import Family
 from tao_runtime.spec.load import dump_spec, load_spec
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -38,14 +36,14 @@ def report(found: Report, *, as_json: bool, to_stderr: bool = False) -> None:
     console.print(Text(lines[-1], style="green" if found.ok else COLOURS["error"]), soft_wrap=True)
 
 
-def fixed(found: Report, spec: Path, overrides: list[str], *, action: str | None, folder: Path) -> None:
+def fixed(found: Report, spec: Path, overrides: list[str], *, folder: Path) -> None:
     """Write a copy of the spec with every override that the findings suggest; the source stays as it is."""
     patch: dict[str, Any] = {}
     for finding in found.findings:
         if finding.record is None and finding.fix is not None and finding.fix.patch:
             patch.update(finding.fix.patch)
     corrections = [f"{key}={json.dumps(value)}" for key, value in patch.items()]
-    text = dump_spec(load_spec(spec, [*overrides, *corrections], action=action))
+    text = dump_spec(load_spec(spec, [*overrides, *corrections]))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{spec.stem}.yaml"
     if target.exists() and target.samefile(spec):
@@ -70,24 +68,6 @@ def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]
     Console().print(table)
 
 
-def explain(key: str, *, family: str | None) -> None:
-    """Print what a key or a rule means."""
-    if key in RULES:
-        rule = RULES[key]
-        print(f"{rule.name} ({rule.severity})\n  {rule.doc}\n  source: {rule.source}")
-        return
-    found = False
-    for name, item in FAMILIES.items():
-        for action, spec in item.actions.items() if family in (None, name) else ():
-            for info in iter_keys(spec):
-                if key == info.path or info.path.endswith(f".{key}"):
-                    found = True
-                    print(f"{info.path}  [{name} {action}]\n  {info.doc}")
-                    print(f"  type: {info.type_text}; default: {'required' if info.required else info.default}")
-    if not found:
-        raise InputError(f"{key}: no key and no rule of that name; `tao-run template FAMILY ACTION` lists all keys")
-
-
 def plan(found: Plan, *, as_json: bool) -> None:
     """Print a plan."""
     if as_json:
@@ -104,7 +84,7 @@ def plan(found: Plan, *, as_json: bool) -> None:
 
 
 def _short(value: object) -> str:
-    text = "unknown" if value is None else json.dumps(value) if isinstance(value, list | dict) else str(value)
+    text = "-" if value is None else json.dumps(value) if isinstance(value, list | dict) else str(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 

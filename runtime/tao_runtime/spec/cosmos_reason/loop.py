@@ -68,10 +68,10 @@ class TrainPolicy(Section):
     enable_dataset_cache: bool = key(True, "Keep decoded frames in memory, up to train.frame_cache_bytes.")
     dataloader_num_workers: NonNegativeInt = key(
         8,
-        "Processes that read and decode ahead, per training process. 0: decode in the training process.",
-        unit="processes",
+        "Threads that read and decode ahead, per training process. 0: decode in the training loop.",
+        unit="threads",
     )
-    dataloader_prefetch_factor: PositiveInt = key(8, "Batches that each worker keeps ready.", unit="batches")
+    dataloader_prefetch_factor: PositiveInt = key(8, "Samples that each of these threads keeps ready.", unit="samples")
     dataloader_shuffle: bool = key(True, "Visit the records in a new order each epoch.", since="cosmos-rl")
     dataloader_seed: NonNegativeInt = key(0, "Seed of that order, and of the auto-split.", since="cosmos-rl")
     dataloader_drop_last: bool = key(
@@ -95,8 +95,9 @@ class Train(Section):
     """The training loop."""
 
     resume: bool | Text = key(
-        False,
-        "true: go on from the newest committed checkpoint of this very spec. A path: start from the weights there.",
+        True,
+        "true: if the output directory holds a commit of this very run, go on from it. false: refuse such a directory. "
+        "A path: start from the weights there.",
     )
     epoch: PositiveInt = key(
         10,

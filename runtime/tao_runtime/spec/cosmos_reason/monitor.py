@@ -30,8 +30,8 @@ class Validation(Section):
     freq_in_epoch: PositiveInt = key(1, "Epochs between validations.", unit="epochs")
     val_before_train: bool = key(False, "Also validate before the first step.", since="cosmos-rl")
     batch_size: PositiveInt = key(4, "Samples of one forward pass.", unit="samples")
-    dataloader_num_workers: NonNegativeInt = key(8, "Processes that read and decode ahead.", unit="processes")
-    dataloader_prefetch_factor: PositiveInt = key(8, "Batches that each worker keeps ready.", unit="batches")
+    dataloader_num_workers: NonNegativeInt = key(8, "Threads that read and decode ahead.", unit="threads")
+    dataloader_prefetch_factor: PositiveInt = key(8, "Samples that each of these threads keeps ready.", unit="samples")
     enable_dataset_cache: bool = key(False, "Keep decoded validation frames in memory too.")
     dataset: ValidationDataset = table(
         ValidationDataset(),

@@ -1,13 +1,12 @@
-"""From the TAO dialect to the plan: every key of the spec that has an effect is read here, and only here."""
+"""The plan of a training run."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from tao_runtime.data.cosmos_reason import PROMPT_FORMAT, bound_tokens
 from tao_runtime.data.facts import DatasetFacts, Facts, VisionGeometry
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan.batches import num_steps
+from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
 from tao_runtime.plan.mesh import resolve_mesh
 from tao_runtime.plan.model import (
     BatchPlan,
@@ -15,15 +14,11 @@ from tao_runtime.plan.model import (
     DataPlan,
     DatasetPlan,
     EstimatePlan,
-    EvaluatePlan,
-    GenerationPlan,
-    InferencePlan,
     LoggingPlan,
     LoraPlan,
     MeshPlan,
     ModelPlan,
     OptimizerPlan,
-    Plan,
     PrecisionPlan,
     SchedulePlan,
     StepPlan,
@@ -31,7 +26,7 @@ from tao_runtime.plan.model import (
     ValidationPlan,
 )
 from tao_runtime.plan.split import split_records
-from tao_runtime.spec.cosmos_reason import EvaluateSpec, InferenceSpec, TrainSpec
+from tao_runtime.spec.cosmos_reason import TrainSpec
 
 # Names of the parts that a list of learning rates addresses, in upstream's order.
 LR_PARTS = ("language_model", "visual", "projector", "lm_head")
@@ -110,41 +105,6 @@ def _model(spec: TrainSpec) -> ModelPlan:
     )
 
 
-def _sampling(vision: object) -> SamplingPlan:
-    """Read a vision table; the keys that only evaluate has are optional."""
-
-    def read(*names: str) -> int | float | None:
-        return next((value for name in names if (value := getattr(vision, name, None)) is not None), None)
-
-    fps = read("fps")
-    return SamplingPlan(
-        fps=fps,
-        num_frames=_whole(read("nframes", "num_frames")) if fps is None else None,
-        min_frames=_whole(read("min_frames")),
-        max_frames=_whole(read("max_frames")),
-        min_pixels=_whole(read("min_pixels")),
-        max_pixels=_whole(read("max_pixels")),
-        total_pixels=_whole(read("total_pixels")),
-    )
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
-
-
-def _dataset(facts: DatasetFacts, held_out: tuple[int, ...] = (), response_mode: str = "hybrid") -> DatasetPlan:
-    unusable = [index for index, ok in enumerate(facts.columns.usable.tolist()) if not ok]
-    exclude = tuple(sorted({*unusable, *held_out}))
-    return DatasetPlan(
-        annotation=str(facts.annotation),
-        media_root=str(facts.media_root),
-        num_records=facts.num_records - len(exclude),
-        sha256=facts.sha256,
-        exclude=exclude,
-        response_mode=response_mode,
-    )
-
-
 def _data(spec: TrainSpec, facts: Facts) -> DataPlan:
     policy, train, val = spec.train.train_policy, facts.datasets.get("train"), facts.datasets.get("val")
     mode = spec.custom.train_dataset.response_mode
@@ -152,19 +112,19 @@ def _data(spec: TrainSpec, facts: Facts) -> DataPlan:
     val_plan: DatasetPlan | None = None
     if spec.validation.enable and val is not None:
         val_mode = spec.custom.val_dataset.response_mode if spec.custom.val_dataset else mode
-        val_plan = _dataset(val, response_mode=val_mode)
+        val_plan = make_dataset(val, response_mode=val_mode)
     elif spec.validation.enable and train is not None and policy.dataset.test_size:
         held_out = split_records(train, policy.dataset.test_size, seed=policy.dataloader_seed)
         if held_out:
-            val_plan = _dataset(train, response_mode=mode).model_copy(
+            val_plan = make_dataset(train, response_mode=mode).model_copy(
                 update={"only": held_out, "exclude": (), "num_records": len(held_out)}
             )
     ref = spec.custom.train_dataset
     unknown = DatasetPlan(annotation=ref.annotation_path, media_root=ref.media_path, num_records=None)
     return DataPlan(
-        train=_dataset(train, held_out, mode) if train is not None else unknown,
+        train=make_dataset(train, held_out, mode) if train is not None else unknown,
         val=val_plan,
-        sampling=_sampling(spec.custom.vision),
+        sampling=make_sampling(spec.custom.vision),
         system_prompt=spec.custom.system_prompt,
         conversation_key=policy.conversation_column_name,
         prompt_format=PROMPT_FORMAT,
@@ -323,79 +283,3 @@ def _longest(
         for record in longest_text.values()
     )
     return max(bounds, default=(None, None))
-
-
-def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
-    """Return the plan of an evaluation."""
-    data, evaluation = facts.datasets.get("eval"), spec.evaluation
-    soft = evaluation.soft_accuracy
-    unknown = DatasetPlan(annotation=spec.dataset.annotation_path, media_root=spec.dataset.media_dir, num_records=None)
-    return EvaluatePlan(
-        family=spec.family,
-        spec_sha256=spec.sha256,
-        output_dir=spec.output_dir(),
-        model=_loaded_model(spec, spec.model.enable_lora, spec.model.max_length, spec.model.dtype),
-        data=_dataset(data) if data is not None else unknown,
-        sampling=_sampling(spec.vision),
-        system_prompt=spec.dataset.system_prompt,
-        prompt_format=PROMPT_FORMAT,
-        generation=GenerationPlan(
-            max_new_tokens=spec.generation.max_tokens,
-            temperature=spec.generation.temperature,
-            repetition_penalty=spec.generation.repetition_penalty,
-            batch_size=evaluation.batch_size,
-            seed=evaluation.seed,
-        ),
-        world=facts.host.world_size or spec.num_gpus,
-        task=spec.task.type,
-        answer_type=evaluation.answer_type,
-        text_metrics=tuple(spec.metrics.names),
-        metric_options={
-            "bertscore_lang": spec.metrics.bertscore_lang,
-            "bertscore_model": spec.metrics.bertscore_model,
-            "bertscore_device": spec.metrics.bertscore_device,
-            "bertscore_batch_size": spec.metrics.bertscore_batch_size,
-        },
-        soft_accuracy_threshold=soft.f1_threshold if soft.enabled else None,
-        limit=evaluation.limit if evaluation.limit >= 0 else None,
-        shard_id=evaluation.shard_id,
-        skip_saved=evaluation.skip_saved,
-        save_individual=spec.results.save_individual_results,
-        save_summary=spec.results.save_metrics_summary,
-        save_confusion_matrix=spec.results.save_confusion_matrix,
-    )
-
-
-def _loaded_model(spec: EvaluateSpec | InferenceSpec, lora: bool, max_length: int, dtype: str) -> ModelPlan:
-    """Return the model that answers: with `lora`, an adapter on its base."""
-    models = {ref.label: ref for ref in spec.models()}
-    return ModelPlan(
-        path=models["model"].location,
-        base_path=models["base_model"].location if lora and "base_model" in models else None,
-        max_length=max_length,
-        dtype=dtype if dtype in BYTES else "bfloat16",
-    )
-
-
-def plan_inference(spec: InferenceSpec, facts: Facts) -> InferencePlan:
-    """Return the plan of an inference over a file, a folder or an annotation file."""
-    return InferencePlan(
-        family=spec.family,
-        spec_sha256=spec.sha256,
-        output_dir=spec.output_dir(),
-        model=_loaded_model(spec, spec.enable_lora, 1_000_000, spec.torch_dtype),
-        media=spec.media,
-        media_kind=spec.type,
-        prompt=spec.prompt,
-        sampling=_sampling(spec),
-        prompt_format=PROMPT_FORMAT,
-        generation=GenerationPlan(max_new_tokens=spec.max_new_tokens),
-        world=facts.host.world_size or spec.num_gpus,
-    )
-
-
-PLANNERS: dict[str, Callable[..., Plan]] = {
-    "train": plan_train,
-    "evaluate": plan_evaluate,
-    "inference": plan_inference,
-}
