@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -41,11 +42,15 @@ SETS = (
 )
 
 
-def prepare(out: Path) -> None:
-    """Write model/, train/, pool/, heldout/, val/, train.yaml and evaluate.yaml into `out`, unless they are there."""
+def prepare(out: Path, *, share: float = 1.0) -> None:
+    """Write model/, train/, pool/, heldout/, val/, train.yaml and evaluate.yaml into `out`, unless they are there.
+
+    `share` of the clips, at least two of each direction, is enough to look at the path without learning much.
+    """
     out.mkdir(parents=True, exist_ok=True)
     make_snapshot(out / "model")
-    for wanted in SETS:
+    for full in SETS:
+        wanted = replace(full, per_direction=max(2, round(full.per_direction * share)))
         count = make_set(out, wanted)
         print(f"{out / wanted.name}: {count} clips of {', '.join(wanted.directions)}")
     write_atomically(out / "train.yaml", yaml.safe_dump(train_spec(), sort_keys=False))
