@@ -25,6 +25,7 @@ TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 END_TOKENS = (TURN_END, "<|endoftext|>")  # what ends an answer
 
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+MEDIA_KEYS: dict[str, MediaKind] = {"video": "video", "videos": "video", "image": "image", "images": "image"}
 MEDIA_TAG = re.compile(r"\n?<(video|image)>\n?")
 THINK = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 
@@ -42,7 +43,7 @@ def read_turns(record: Mapping[str, object], conversation_key: str = "conversati
 
 def media_names(record: Mapping[str, object]) -> list[tuple[MediaKind, str]]:
     """Return (kind, path as written) of the media of a record, in order."""
-    for key, kind in (("video", "video"), ("videos", "video"), ("image", "image"), ("images", "image")):
+    for key, kind in MEDIA_KEYS.items():
         value = record.get(key)
         if value:
             return [(kind, str(name)) for name in (value if isinstance(value, list) else [value])]

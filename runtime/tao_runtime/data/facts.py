@@ -1,4 +1,4 @@
-"""Facts: what the world looks like before a run. Values only; `data/probe.py` makes them, nothing else looks at the world."""
+"""Facts: what the world looks like before a run. Values only; `data/probe.py` makes them, and nothing else does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MediaHeader:
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """Per-record columns of an annotation file, in file order. N records, M media references (CSR: a record may have many)."""
+    """Per-record columns of an annotation file, in file order. N records, M media references (CSR)."""
 
     offset: npt.NDArray[np.int64]  # [N] byte offset of the record in the file
     size: npt.NDArray[np.int32]  # [N] bytes of the record in the file

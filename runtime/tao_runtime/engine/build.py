@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
@@ -85,7 +86,7 @@ def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
         parameter.data = parameter.data.to(dtype)
 
 
-def materialise(model: nn.Module, device: torch.device) -> None:
+def materialise(model: Any, device: torch.device) -> None:
     """Give every meta tensor memory, uninitialised; move the rest."""
     model._apply(lambda tensor: torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device))
     if hasattr(model, "tie_weights"):
@@ -135,5 +136,5 @@ def shard(model: nn.Module, family: WetFamily, precision: PrecisionPlan, mesh: D
         fully_shard(block, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=not keep)
     fully_shard(model, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=bool(reshard))
     # The loss runs the body and the head apart, so that logits exist only where a token is supervised.
-    model.training_loss = lambda batch: family.loss(model, batch)
+    object.__setattr__(model, "training_loss", lambda batch: family.loss(model, batch))
     register_forward(model, "training_loss")

@@ -7,17 +7,21 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint import load, save  # type: ignore[attr-defined]
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from tao_runtime.engine.commits import Commit, commit_name, prune, seal
 from tao_runtime.engine.dist import World
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import CheckpointPlan
+
+State = dict[str, dict[str, Any]]  # part -> name -> tensor or plain value
 
 
 class Checkpointer:
@@ -47,7 +51,7 @@ class Checkpointer:
         self.world.barrier()
         state = _state(model, optimizer)
         if self.plan.mode == "async":
-            state = {part: _snapshot(values) for part, values in state.items()}
+            state = _snapshot(state)
             self._thread = threading.Thread(target=self._guard, args=(state, temporary, commit), name="checkpoint")
             self._thread.start()
         else:
@@ -64,16 +68,16 @@ class Checkpointer:
             error, self._error = self._error, None
             raise RunError(f"saving a checkpoint failed: {error}; the last commit is kept") from error
 
-    def _guard(self, state: dict[str, dict[str, object]], temporary: Path, commit: Commit) -> None:
+    def _guard(self, state: State, temporary: Path, commit: Commit) -> None:
         try:
             self._write(state, temporary, commit)
         except BaseException as error:  # noqa: BLE001 - a thread's error is re-raised by finish()
             self._error = error
 
-    def _write(self, state: dict[str, dict[str, object]], temporary: Path, commit: Commit) -> None:
+    def _write(self, state: State, temporary: Path, commit: Commit) -> None:
         for part, values in state.items():
             # The writer syncs its files before the collective that ends the save.
-            dcp.save(values, checkpoint_id=temporary / part, process_group=self._group)
+            save(values, checkpoint_id=temporary / part, process_group=self._group)
         dist.barrier(self._group)
         if self.world.is_main:
             seal(temporary, self.root / commit_name(commit.step), commit)
@@ -94,13 +98,13 @@ def _write_small_parts(temporary: Path, commit: Commit) -> None:
         path.write_text(json.dumps(value))
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, object]]:
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
     """Return the trainable parameters and the optimizer state, by part."""
     model_state, optimizer_state = get_state_dict(model, optimizer, options=StateDictOptions(ignore_frozen_params=True))
     return {"model": dict(model_state), "optim": dict(optimizer_state)}
 
 
-def _snapshot(value: object) -> object:
+def _snapshot(value: Any) -> Any:
     """Copy every tensor, so that training may go on while the copy is written."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
@@ -120,8 +124,8 @@ def load_commit(
     state = _state(model, optimizer)
     for part, values in state.items():
         try:
-            dcp.load(values, checkpoint_id=directory / part)
-        except (RuntimeError, dcp.api.CheckpointException) as error:
+            load(values, checkpoint_id=directory / part)
+        except (RuntimeError, CheckpointException) as error:
             raise RunError(f"{directory}: {part} does not fit this run: {error}") from error
     set_state_dict(
         model,

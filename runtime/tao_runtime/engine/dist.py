@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from tao_runtime.plan.model import MeshPlan
@@ -53,7 +54,7 @@ def join_world(*, timeout_s: int = 1800) -> Iterator[World]:
     if "RANK" in os.environ:
         dist.init_process_group(backend, timeout=timeout)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1, timeout=timeout)
     try:
         control = dist.new_group(backend="gloo", timeout=timeout)
         yield World(dist.get_rank(), local_rank, dist.get_world_size(), device, control)

@@ -83,9 +83,9 @@ def _answer(
 ) -> None:
     """Generate this rank's answers, batch by batch, each appended as soon as it is there."""
     dry = dry_family(plan.family)
-    saved = {row.video_id for row in _read_parts(run_dir)} if plan.skip_saved else set()
+    saved = {row["position"] for row in _read_parts(run_dir)} if plan.skip_saved else set()
     world.barrier()
-    mine = [position for position in range(world.rank, count, world.size) if str(position) not in saved]
+    mine = [position for position in range(world.rank, count, world.size) if position not in saved]
     size = plan.generation.batch_size
     with (
         StepProgress("evaluate", count, done=count - len(mine) * world.size, enabled=world.is_main) as progress,

@@ -99,7 +99,6 @@ def _row(plan: InferencePlan, record: dict[str, object], answer: str | None) -> 
     turns = dry.read_turns(record, "conversations")
     media = dry.media_names(record)
     name = str(record.get("id", media[0][1] if media else ""))
-    missing = None if answer is not None else "MISSING"
     return Result(
         video_id=name,
         id=name,
@@ -107,5 +106,5 @@ def _row(plan: InferencePlan, record: dict[str, object], answer: str | None) -> 
         question=dry.question_of(turns),
         gt=dry.answer_of(turns),
         response=answer,
-        error_type=missing,
+        error_type=None if answer is not None else "MISSING",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -61,7 +62,10 @@ def _load(module: str, *, extra: str):  # type: ignore[no-untyped-def]
         ) from error
 
 
-LOGGERS = {"tensorboard": TensorBoardLogger, "wandb": WandbLogger}
+LOGGERS: dict[str, Callable[[LoggingPlan, Path], MetricLogger]] = {
+    "tensorboard": TensorBoardLogger,
+    "wandb": WandbLogger,
+}
 
 
 def make_loggers(plan: LoggingPlan, run_dir: Path) -> list[MetricLogger]:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ class Trainer:
         self.train_data = self._open("train", plan.data.cache_bytes)
         self.val_data = self._open("val", plan.data.cache_bytes if plan.validation.cache else 0)
         self.built = self._build()
-        self.model = self.built.model
+        self.model: Any = self.built.model
         self.optimizer = make_optimizer(self.model, self.family, plan.optimizer)
         launch_id = os.environ.get("TAO_RUN_LAUNCH_ID", "local")
         self.checkpoints = Checkpointer(self.run_dir / "checkpoints", plan.checkpoint, self.world, launch_id=launch_id)

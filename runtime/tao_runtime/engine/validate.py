@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import nn
 
 from tao_runtime.engine.dist import World
 from tao_runtime.engine.families import WetFamily
@@ -16,7 +16,7 @@ from tao_runtime.plan.model import ValidationPlan
 
 @torch.no_grad()
 def validate(
-    model: nn.Module,
+    model: Any,
     family: WetFamily,
     source: SampleSource,
     *,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,5 +110,5 @@ def make_ledger(
         ledger.length[position], ledger.weight[position] = len(tokens), tokens.weight
         on_record()
     fits = ledger.length <= rules.max_length
-    kept = (column[fits] for column in (ledger.record, ledger.offset, ledger.size, ledger.length, ledger.weight))
-    return Ledger(ledger.annotation, ledger.media_root, *kept, too_long=indices[~fits])
+    columns_kept = {name: getattr(ledger, name)[fits] for name in ("record", "offset", "size", "length", "weight")}
+    return replace(ledger, **columns_kept, too_long=indices[~fits])

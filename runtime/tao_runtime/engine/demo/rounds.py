@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tao_runtime.deft.dataset import merge
-from tao_runtime.deft.gaps import GapReport, find_gaps
+from tao_runtime.deft.gaps import find_gaps
 from tao_runtime.deft.mine import media_files, mine, sha256_of
 from tao_runtime.deft.records import AnnotationSet, open_set
 from tao_runtime.deft.table import interval, print_gaps
@@ -21,6 +21,7 @@ from tao_runtime.engine.launch import launch
 from tao_runtime.engine.run_dir import RUN
 from tao_runtime.errors import FindingsError, RunError
 from tao_runtime.preflight.prepare import prepare
+from tao_runtime.score.gap import GapReport
 from tao_runtime.score.interval import Estimate, proportion
 from tao_runtime.score.results import Result, read_results
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,9 +22,10 @@ from tao_runtime.plan.model import GenerationPlan
 IGNORED = -100  # label of a token that does not count, torch's convention
 MODALITY = {"image": 1, "video": 2}  # mm_token_type_ids of transformers 5
 Batch = dict[str, torch.Tensor]
+Network = Any  # the library builds its networks from configurations: their attributes have no static types
 
 
-def build(directory: Path) -> nn.Module:
+def build(directory: Path) -> Network:
     """Return the network of a snapshot without weights, dtype float32."""
     config = AutoConfig.from_pretrained(directory)
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
@@ -32,7 +34,7 @@ def build(directory: Path) -> nn.Module:
     return model
 
 
-def _speed_up_patch_embedding(model: nn.Module) -> None:
+def _speed_up_patch_embedding(model: Network) -> None:
     """Run the patch embedding as a matrix product.
 
     Its kernel equals its stride, so the convolution is one; Conv3d's backward is 36 % of a packed step on a CPU.
@@ -42,12 +44,12 @@ def _speed_up_patch_embedding(model: nn.Module) -> None:
     patch_embed.forward = MethodType(_embed_patches, patch_embed)
 
 
-def _embed_patches(patch_embed: nn.Module, patches_PD: torch.Tensor) -> torch.Tensor:
+def _embed_patches(patch_embed: Network, patches_PD: torch.Tensor) -> torch.Tensor:
     weight = patch_embed.proj.weight
     return F.linear(patches_PD.to(weight.dtype), weight.flatten(1), patch_embed.proj.bias)
 
 
-def blocks(model: nn.Module) -> list[nn.Module]:
+def blocks(model: Network) -> list[nn.Module]:
     """Return the vision blocks, then the decoder layers."""
     return [*model.model.visual.blocks, *model.model.language_model.layers]
 
@@ -116,7 +118,7 @@ def collate(items: Sequence[Item], geometry: VisionGeometry, *, left_pad: bool =
     return batch
 
 
-def _forward(model: nn.Module, batch: Batch) -> torch.Tensor:
+def _forward(model: Network, batch: Batch) -> torch.Tensor:
     """Return the hidden states_BSH of the language model."""
     ids_BS = batch["input_ids"]
     config = model.config
@@ -134,7 +136,7 @@ def _forward(model: nn.Module, batch: Batch) -> torch.Tensor:
     return hidden_BSH
 
 
-def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+def loss(model: Network, batch: Batch) -> torch.Tensor:
     """Return the summed negative log-likelihood of the supervised tokens, float32, scalar.
 
     Only the hidden states that predict a supervised token pass the head: the logits of the prompt never exist.
@@ -147,7 +149,7 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
     return F.cross_entropy(logits_NV.float(), targets_BS[chosen_BS], reduction="sum")
 
 
-def generate(model: nn.Module, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
+def generate(model: Network, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
     """Return the new tokens_BS of a left-padded batch, greedy at temperature 0, padded after the end token."""
     ids_BS = batch["input_ids"]
     kinds_BS = torch.zeros_like(ids_BS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from tao_runtime.data.cosmos_reason import PROMPT_FORMAT
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
-from tao_runtime.plan.model import DatasetPlan, EvaluatePlan, GenerationPlan, InferencePlan, ModelPlan
+from tao_runtime.plan.model import DatasetPlan, Dtype, EvaluatePlan, GenerationPlan, InferencePlan, ModelPlan
 from tao_runtime.spec.cosmos_reason import EvaluateSpec, InferenceSpec
 
-DTYPES = ("float32", "float16", "bfloat16")
+DTYPES: dict[str, Dtype] = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16"}
 
 
 def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
@@ -59,7 +59,7 @@ def _loaded_model(spec: EvaluateSpec | InferenceSpec, lora: bool, max_length: in
         path=models["model"].location,
         base_path=models["base_model"].location if lora and "base_model" in models else None,
         max_length=max_length,
-        dtype=dtype if dtype in DTYPES else "bfloat16",
+        dtype=DTYPES.get(dtype, "bfloat16"),
     )
 
 
