@@ -20,7 +20,9 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
-        model=_loaded_model(spec, spec.model.enable_lora, spec.model.max_length, spec.model.dtype),
+        model=_loaded_model(
+            spec, facts, lora=spec.model.enable_lora, max_length=spec.model.max_length, dtype=spec.model.dtype
+        ),
         data=make_dataset(data) if data is not None else unknown,
         sampling=make_sampling(spec.vision),
         system_prompt=spec.dataset.system_prompt,
@@ -52,14 +54,19 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
     )
 
 
-def _loaded_model(spec: EvaluateSpec | InferenceSpec, lora: bool, max_length: int, dtype: str) -> ModelPlan:
-    """Return the model that answers: with `lora`, an adapter on its base."""
+def _loaded_model(
+    spec: EvaluateSpec | InferenceSpec, facts: Facts, *, lora: bool, max_length: int, dtype: str
+) -> ModelPlan:
+    """Return the model that answers: with `lora`, an adapter on its base. "auto" is the type that its weights have."""
     models = {ref.label: ref for ref in spec.models()}
+    base = models["base_model"] if lora and "base_model" in models else None
+    seen = facts.models.get("base_model" if base else "model")
+    own = str(seen.config.get("dtype", seen.config.get("torch_dtype", ""))) if seen else ""
     return ModelPlan(
         path=models["model"].location,
-        base_path=models["base_model"].location if lora and "base_model" in models else None,
+        base_path=base.location if base else None,
         max_length=max_length,
-        dtype=DTYPES.get(dtype, "bfloat16"),
+        dtype=DTYPES.get(own if dtype == "auto" else dtype, "bfloat16"),
     )
 
 
@@ -69,7 +76,7 @@ def plan_inference(spec: InferenceSpec, facts: Facts) -> InferencePlan:
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
-        model=_loaded_model(spec, spec.enable_lora, 1_000_000, spec.torch_dtype),
+        model=_loaded_model(spec, facts, lora=spec.enable_lora, max_length=1_000_000, dtype=spec.torch_dtype),
         media=spec.media,
         media_kind=spec.type,
         prompt=spec.prompt,

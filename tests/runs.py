@@ -1,0 +1,69 @@
+"""Running the real command line in its own processes, on the demo's material."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+COMMAND = [sys.executable, "-c", "from tao_runtime.cli import main; main()"]
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
+
+
+def tao(*args: str, cwd: Path, want: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """Run `tao-run ARGS`; the exit code must be `want` (None: any)."""
+    done = subprocess.run(
+        [*COMMAND, *args], cwd=cwd, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False
+    )
+    assert want is None or done.returncode == want, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def write_train_spec(path: Path, material: Path, out: Path, **changes: Any) -> Path:
+    """Write the demo's training spec, smaller and with absolute paths; `changes` are dotted keys with __ for dots."""
+    from tao_runtime.engine.demo.cosmos_reason import train_spec
+
+    spec = train_spec()
+    base = {
+        "results_dir": str(out),
+        "custom.train_dataset.annotation_path": str(material / "train"),
+        "custom.val_dataset.annotation_path": str(material / "val"),
+        "policy.model_name_or_path": str(material / "model"),
+        "policy.parallelism.dp_shard_size": 1,
+        "train.epoch": 2,
+        "train.train_batch_per_replica": 8,
+        "train.train_policy.mini_batch": 8,
+        "train.optm_warmup_steps": 2,
+        "train.ckpt": {"save_freq": 3, "max_keep": -1, "save_mode": "sync"},
+        "validation.freq_in_epoch": 1,
+        "logging.log_interval": 1,
+    }
+    for key, value in {**base, **{key.replace("__", "."): value for key, value in changes.items()}}.items():
+        *tables, leaf = key.split(".")
+        place: Any = spec
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[leaf] = value
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def losses(run_dir: Path, name: str = "train/loss") -> list[float]:
+    """Return a metric of metrics.jsonl, in order."""
+    lines: Sequence[dict[str, float]] = [
+        json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()
+    ]
+    return [line[name] for line in lines if name in line]
+
+
+def tensors(directory: Path) -> dict[str, Any]:
+    """Return every tensor of the safetensors files of a directory."""
+    from safetensors.torch import load_file
+
+    return {name: value for file in sorted(directory.glob("*.safetensors")) for name, value in load_file(file).items()}
