@@ -16,14 +16,30 @@ def split_records(dataset: DatasetFacts, test_size: float, *, seed: int) -> tupl
     wanted = round(test_size * len(usable)) if test_size < 1 else int(test_size)
     if wanted <= 0 or wanted >= len(usable):
         return ()
-    groups: dict[int, list[int]] = {}
-    for record in usable.tolist():
-        media = dataset.columns.media_of(record)
-        groups.setdefault(int(media[0]) if len(media) else -1 - record, []).append(record)
-    keys = sorted(groups)
+    groups = _groups(dataset, usable.tolist())
     held: list[int] = []
-    for position in np.random.Generator(np.random.PCG64(seed)).permutation(len(keys)):
+    for position in np.random.Generator(np.random.PCG64(seed)).permutation(len(groups)):
         if len(held) >= wanted:
             break
-        held += groups[keys[position]]
+        held += groups[position]
     return tuple(sorted(held)) if len(held) < len(usable) else ()
+
+
+def _groups(dataset: DatasetFacts, records: list[int]) -> list[list[int]]:
+    """Return the records that hang together by the media they share, directly or through others."""
+    parent = list(range(len(dataset.media)))
+
+    def root(medium: int) -> int:
+        while parent[medium] != medium:
+            parent[medium] = medium = parent[parent[medium]]
+        return medium
+
+    for record in records:
+        first, *others = dataset.columns.media_of(record).tolist() or [None]
+        for other in others:
+            parent[root(other)] = root(first)
+    groups: dict[int, list[int]] = {}
+    for record in records:
+        media = dataset.columns.media_of(record)
+        groups.setdefault(root(int(media[0])) if len(media) else -1 - record, []).append(record)
+    return [groups[key] for key in sorted(groups)]
