@@ -105,7 +105,7 @@ def test_laws_of_a_layout(header: MediaHeader, sampling: SamplingPlan) -> None:
     assert (rows * 16, columns * 16) == (layout.height, layout.width)
     assert steps == -(-len(layout.frame_indices) // 2) == len(layout.timestamps_s)
     assert layout.num_tokens == steps * rows * columns // 4
-    high = min(sampling.total_pixels or 10**9, geometry.video_max_pixels)
+    high = sampling.total_pixels or geometry.video_max_pixels  # the spec may raise what the processor allows
     frames = max(2, len(layout.frame_indices))
     counted = min(frames, round(frames / 2) * 2)  # 5 frames count as 4, as in the library
     assert counted * layout.height * layout.width <= high or 32 in (layout.height, layout.width)
