@@ -6,6 +6,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 bash scripts/setup.sh train,dev,tensorboard
 export PATH="$PWD/.venv/bin:$PATH"
+
+# The library's video processor, our reference for pixels, needs torchvision. It lies beside the environment, not in it:
+# without CUDA its operators cannot be loaded, and an installed but broken torchvision breaks transformers.
+readonly REFERENCE=.venv/reference
+if [[ ! -d $REFERENCE/torchvision ]]; then
+    printf 'test: installing torchvision into %s, as a reference only\n' "$REFERENCE"
+    python -m pip install -qq --no-deps --target "$REFERENCE" torchvision==0.28.0 ||
+        printf 'test: no torchvision; the tests against the library'"'"'s processor will be skipped\n'
+fi
 export OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 failed=()
 

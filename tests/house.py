@@ -74,7 +74,10 @@ def heavy_imports(module: str, source: str) -> list[str]:
 
 
 def walls(path: str, source: str) -> list[str]:
-    """Files, functions and signatures that are too large."""
+    """Files, functions and signatures that are too large.
+
+    On the cli floor a function's parameters are the options of a command: as many as its users need.
+    """
     count = source.count("\n")
     found = [f"{path}: {count} lines, want <= {MAX_FILE_LINES}"] if count > MAX_FILE_LINES else []
     if not path.endswith(".py"):
@@ -86,7 +89,7 @@ def walls(path: str, source: str) -> list[str]:
             parameters = len([name for name in names if name not in {"self", "cls"}])
             if lines > MAX_FUNCTION_LINES:
                 found.append(f"{path}:{node.lineno} {node.name}: {lines} lines, want <= {MAX_FUNCTION_LINES}")
-            if parameters > MAX_PARAMETERS:
+            if parameters > MAX_PARAMETERS and "/cli/" not in path:
                 found.append(f"{path}:{node.lineno} {node.name}: {parameters} parameters, want <= {MAX_PARAMETERS}")
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from runs import tao, write_train_spec
 
 torch = pytest.importorskip("torch")

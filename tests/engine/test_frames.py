@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from factory import make_clip
 
 torch = pytest.importorskip("torch")
 
-from tao_runtime.data.media import probe_header  # noqa: E402
-from tao_runtime.data.vision import MediaLayout, SamplingPlan, VisionGeometry, lay_out  # noqa: E402
-from tao_runtime.engine.frames import DecodeError, FrameCache, decode_video, load_frames  # noqa: E402
+from tao_runtime.data.media import probe_header
+from tao_runtime.data.vision import MediaLayout, SamplingPlan, VisionGeometry, lay_out
+from tao_runtime.engine.frames import DecodeError, FrameCache, decode_video, load_frames
 
 
 @pytest.fixture

@@ -153,8 +153,9 @@ def run_workers(run_dir: Path, action: str, world: int) -> None:
     if world == 1:
         command = [sys.executable, *worker]
     else:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"]
-        command = [sys.executable, *torchrun, *worker]
+        # On one machine the loopback is enough; a container without a network cannot resolve its own name.
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+        command = [sys.executable, *torchrun, f"--nproc-per-node={world}", *worker]
     environment = {
         **os.environ,
         "TAO_RUN_LAUNCH_ID": uuid.uuid4().hex[:8],
