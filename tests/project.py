@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from factory import make_dataset, make_snapshot
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.model import Plan, TrainPlan

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import house
 import pytest
+
+import house
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "runtime" / "tao_runtime"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tao_runtime.bank.blocks import fill_blocks
 from tao_runtime.bank.pages import parameters_page, rules_page
 from tao_runtime.preflight.rule import RULES

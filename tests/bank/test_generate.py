@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from tao_runtime.bank.generate import generate
 from tao_runtime.errors import InputError
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+
 from tao_runtime.bank.contracts import CONTRACTS
 from tao_runtime.bank.schema import contract_schema, default_values, spec_schema, to_json
 from tao_runtime.bank.templates import render_template

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from runs import losses, tao, tensors, write_train_spec
 
 torch = pytest.importorskip("torch")

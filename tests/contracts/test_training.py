@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from runs import COMMAND, ENVIRONMENT, losses, tao, tensors, write_train_spec
 
 torch = pytest.importorskip("torch")

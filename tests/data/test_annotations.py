@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+
 from factory import make_clip, make_dataset, make_image, make_record, write_annotations
 from tao_runtime.data.annotations import RecordReader, locate, scan_annotations
 from tao_runtime.data.facts import DatasetFacts

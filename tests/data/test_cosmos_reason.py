@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factory import make_clip, write_annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+from factory import make_clip, write_annotations
 from tao_runtime.data.cosmos_reason import (
     END_TOKENS,
     PROMPT_FORMAT,
@@ -25,7 +27,6 @@ from tao_runtime.data.families import PromptOptions, Segment, Turn, tokenize
 from tao_runtime.data.probe import probe_dataset
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
 from tao_runtime.spec.base import DatasetRef
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 CLIP = MediaLayout("video", (0, 4, 8, 12), 32, 64, (2, 2, 4), 2, (0.25, 1.25))
 PICTURE = MediaLayout("image", (0,), 32, 32, (1, 2, 2), 1, ())

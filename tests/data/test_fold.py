@@ -1,6 +1,7 @@
 """The collector keeps twenty findings of a rule and counts the rest; only errors make a record unusable."""
 
 import pytest
+
 from tao_runtime.data.fold import At, Collector, RuleInfo, quote
 
 ERROR = RuleInfo("x/error", "error", "doc", "source")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.errors import InputError
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from factory import make_clip, make_image
 from tao_runtime.data import media
 from tao_runtime.data.facts import MediaHeader

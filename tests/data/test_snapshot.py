@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
+
 from factory import make_snapshot
 from tao_runtime.data.facts import VisionGeometry
 from tao_runtime.data.snapshot import probe_model

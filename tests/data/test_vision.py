@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from tao_runtime.data.facts import MediaHeader, VisionGeometry
 from tao_runtime.data.vision import SamplingPlan, fit, lay_out, sample_frames
 

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from test_mine import LEFT, make_gaps, make_set, record
+
 from tao_runtime.deft.dataset import Manifest, merge
 from tao_runtime.deft.mine import Mined, mine
 from tao_runtime.deft.records import AnnotationSet
 from tao_runtime.errors import FindingsError, InputError
-from test_mine import LEFT, make_gaps, make_set, record
 
 
 def prepare(folder: Path) -> tuple[AnnotationSet, Mined]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from factory import make_clip
 from tao_runtime.deft.gaps import find_gaps
 from tao_runtime.deft.parquet import SCHEMA, read_gaps

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from factory import make_clip
 from tao_runtime.deft.mine import Mined, mine, rank_slices
 from tao_runtime.deft.parquet import open_gaps

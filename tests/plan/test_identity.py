@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from factory import make_snapshot
 from project import Project
+
+from factory import make_snapshot
 from tao_runtime.plan.identity import resume_identity
 
 MEANING = (

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from project import RECORDS, Project
+from tokenizers import Tokenizer
+
 from tao_runtime.data.cosmos_reason import bound_tokens, read_turns, render
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.families import PromptOptions, tokenize
 from tao_runtime.data.vision import lay_out
 from tao_runtime.plan.ledger import Ledger, SampleRules, make_ledger
 from tao_runtime.plan.model import DatasetPlan, TrainPlan
-from tokenizers import Tokenizer
 
 
 @pytest.fixture(scope="module")

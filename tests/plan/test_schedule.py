@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tao_runtime.plan.model import SchedulePlan
 from tao_runtime.plan.schedule import lr_factor
 

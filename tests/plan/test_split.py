@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from factory import make_clip, make_record, write_annotations
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.probe import probe_dataset

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from factory import make_clip, make_dataset, make_image, make_record, make_snapshot, write_annotations
 from tao_runtime.data.launch import check_launch
 from tao_runtime.errors import FindingsError

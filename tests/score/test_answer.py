@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tao_runtime.score.answer import CLOSED_KINDS, detect_kind, match_exact, normalise_text, parse_answer
 
 YES_NO = {

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tao_runtime.errors import InputError
 from tao_runtime.score.interval import f1_score, mean, proportion
 from tao_runtime.score.metrics import (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from tao_runtime.errors import InputError
 from tao_runtime.score.metrics import score
 from tao_runtime.score.picture import _axes, draw_confusion

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tao_runtime.data.fold import Collector
 from tao_runtime.errors import FindingsError, InputError
 from tao_runtime.score.results import Result, find_results, parse_row, read_results, write_results

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import sacrebleu
+
 from tao_runtime.errors import InputError
 from tao_runtime.score.text import text_metrics
 

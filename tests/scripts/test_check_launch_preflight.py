@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from factory import make_dataset, make_record, make_snapshot, write_annotations
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_launch_preflight.py"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from factory import make_clip
 
 SCRIPT = Path(__file__).parents[2] / "skills/tao-finetune-cosmos-reason/scripts/make_annotations.py"

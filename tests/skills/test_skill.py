@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from skill_text import Block, blocks, check_command, links, tao_run_lines
 from skills_ref import validate
+
+from skill_text import Block, blocks, check_command, links, tao_run_lines
 
 ROOT = Path(__file__).parents[2]
 SKILLS = sorted(path.parent for path in (ROOT / "skills").glob("*/SKILL.md"))

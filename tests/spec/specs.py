@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tao_runtime.errors import Finding, FindingsError
 from tao_runtime.spec.load import load_spec
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tao_runtime.errors import InputError
 from tao_runtime.spec.explain import explain
 from tao_runtime.spec.families import spec_classes

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from specs import FILLED, TRAIN, refused, write
+
 from tao_runtime.errors import InputError
 from tao_runtime.spec.load import dump_spec, load_spec
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from factory import make_clip, make_dataset, make_image, make_record, make_snapshot, write_annotations
 from tao_runtime.data.cosmos_reason import PROMPT_FORMATS, bound_tokens
 from tao_runtime.data.families import PromptOptions
