@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from project import Project
 
+from project import Project
 from tao_runtime.plan.batches import StepBatch, epoch_order, num_steps, record_indices, step_batch
 from tao_runtime.plan.model import BatchPlan, StepPlan, TrainPlan
 

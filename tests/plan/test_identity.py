@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from project import Project
 
 from factory import make_snapshot
+from project import Project
 from tao_runtime.plan.identity import resume_identity
 
 MEANING = (

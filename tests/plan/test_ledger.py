@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from project import RECORDS, Project
 from tokenizers import Tokenizer
 
+from project import RECORDS, Project
 from tao_runtime.data.cosmos_reason import bound_tokens, read_turns, render
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.families import PromptOptions, tokenize

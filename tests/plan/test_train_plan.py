@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from factory import make_snapshot
 from project import Project
 
 
@@ -99,12 +103,22 @@ def test_modes_of_the_two_sets_are_their_own(project: Project) -> None:
     assert split.val is not None and split.val.response_mode == "hybrid"
 
 
-@pytest.mark.parametrize(
-    ("value", "resume", "warm"), [("true", True, None), ("false", False, None), ("some/where", False, "some/where")]
-)
-def test_resume_or_warm_start(project: Project, value: str, resume: bool, warm: str | None) -> None:
-    checkpoint = project.plan(f"train.resume={value}").checkpoint
-    assert (checkpoint.resume, checkpoint.warm_start) == (resume, warm)
+def test_resume_or_refuse(project: Project) -> None:
+    for value in (True, False):
+        checkpoint = project.plan(f"train.resume={str(value).lower()}").checkpoint
+        assert (checkpoint.resume, checkpoint.warm_start) == (value, None)
+
+
+def test_a_warm_start_loads_the_weights_it_names(project: Project, tmp_path: Path) -> None:
+    other = make_snapshot(tmp_path / "other", parameters=128)
+    plan = project.plan(f"train.resume={other}")
+    assert (plan.model.path, plan.checkpoint.warm_start) == (str(other), str(other))
+    assert plan.estimate.trainable_parameters == 128
+    assert plan.checkpoint.resume, "interrupted, it goes on from its own commit"
+    report = project.prepare("train.resume=nowhere/at/all").report
+    assert [(finding.rule, finding.where) for finding in report.findings if finding.severity == "error"] == [
+        ("cosmos_reason/model-missing", "train.resume")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -223,12 +223,10 @@ class EvaluatePlan(Frozen):
     generation: GenerationPlan
     world: int
     task: str = Field(description="'' detects yes/no answers; its_directionality; mcq; binary; text")
-    answer_type: str
     text_metrics: tuple[str, ...] = ()
     metric_options: dict[str, JsonValue] = Field(default_factory=dict)
     soft_accuracy_threshold: float | None = Field(default=None, description="null: not computed")
     limit: int | None = None
-    shard_id: int = 0
     skip_saved: bool = False
     save_individual: bool = True
     save_summary: bool = True

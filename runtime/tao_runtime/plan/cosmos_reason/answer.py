@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tao_runtime.data.cosmos_reason import PROMPT_FORMAT
-from tao_runtime.data.facts import Facts
-from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
+from tao_runtime.data.facts import Facts, ModelFacts
+from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_place, make_sampling
 from tao_runtime.plan.model import DatasetPlan, Dtype, EvaluatePlan, GenerationPlan, InferencePlan, ModelPlan
 from tao_runtime.spec.cosmos_reason import EvaluateSpec, InferenceSpec
 
@@ -20,9 +20,7 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
-        model=_loaded_model(
-            spec, facts, lora=spec.model.enable_lora, max_length=spec.model.max_length, dtype=spec.model.dtype
-        ),
+        model=_loaded_model(spec, facts, max_length=spec.model.max_length, dtype=spec.model.dtype),
         data=make_dataset(data) if data is not None else unknown,
         sampling=make_sampling(spec.vision),
         system_prompt=spec.dataset.system_prompt,
@@ -36,7 +34,6 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
         ),
         world=facts.host.world_size or spec.num_gpus,
         task=spec.task.type,
-        answer_type=evaluation.answer_type,
         text_metrics=tuple(spec.metrics.names),
         metric_options={
             "bertscore_lang": spec.metrics.bertscore_lang,
@@ -46,7 +43,6 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
         },
         soft_accuracy_threshold=soft.f1_threshold if soft.enabled else None,
         limit=evaluation.limit if evaluation.limit >= 0 else None,
-        shard_id=evaluation.shard_id,
         skip_saved=evaluation.skip_saved,
         save_individual=spec.results.save_individual_results,
         save_summary=spec.results.save_metrics_summary,
@@ -54,20 +50,26 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> EvaluatePlan:
     )
 
 
-def _loaded_model(
-    spec: EvaluateSpec | InferenceSpec, facts: Facts, *, lora: bool, max_length: int, dtype: str
-) -> ModelPlan:
-    """Return the model that answers: with `lora`, an adapter on its base. "auto" is the type that its weights have."""
-    models = {ref.label: ref for ref in spec.models()}
-    base = models["base_model"] if lora and "base_model" in models else None
-    seen = facts.models.get("base_model" if base else "model")
-    own = str(seen.config.get("dtype", seen.config.get("torch_dtype", ""))) if seen else ""
+def _loaded_model(spec: EvaluateSpec | InferenceSpec, facts: Facts, *, max_length: int, dtype: str) -> ModelPlan:
+    """Return the model that answers, or the adapter and the base it is put on."""
+    places = {ref.label: make_place(ref, facts) for ref in spec.models()}
+    base = "base_model" if "base_model" in places else "model"
     return ModelPlan(
-        path=models["model"].location,
-        base_path=base.location if base else None,
+        path=places["model"],
+        base_path=places.get("base_model"),
         max_length=max_length,
-        dtype=DTYPES.get(own if dtype == "auto" else dtype, "bfloat16"),
+        dtype=DTYPES.get(dtype) or _stored_dtype(facts.models.get(base)),
     )
+
+
+def _stored_dtype(model: ModelFacts | None) -> Dtype:
+    """Return the type that weights are stored in, by their size: 4 bytes each are float32, 2 as the config says."""
+    if model is None or not model.num_parameters or model.weight_bytes is None:
+        return "bfloat16"
+    if model.weight_bytes >= 4 * model.num_parameters:
+        return "float32"
+    named = model.config.get("dtype") or model.config.get("torch_dtype")
+    return "float16" if named == "float16" else "bfloat16"
 
 
 def plan_inference(spec: InferenceSpec, facts: Facts) -> InferencePlan:
@@ -76,7 +78,7 @@ def plan_inference(spec: InferenceSpec, facts: Facts) -> InferencePlan:
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
-        model=_loaded_model(spec, facts, lora=spec.enable_lora, max_length=1_000_000, dtype=spec.torch_dtype),
+        model=_loaded_model(spec, facts, max_length=1_000_000, dtype=spec.torch_dtype),
         media=spec.media,
         media_kind=spec.type,
         prompt=spec.prompt,

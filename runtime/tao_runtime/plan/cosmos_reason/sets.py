@@ -1,10 +1,11 @@
-"""Data sets and frame sampling of a plan: what train, evaluate and inference share."""
+"""Data sets, frame sampling and model places of a plan: what train, evaluate and inference share."""
 
 from __future__ import annotations
 
-from tao_runtime.data.facts import DatasetFacts
+from tao_runtime.data.facts import DatasetFacts, Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan.model import DatasetPlan
+from tao_runtime.spec.base import ModelRef
 
 
 def make_sampling(vision: object) -> SamplingPlan:
@@ -27,6 +28,12 @@ def make_sampling(vision: object) -> SamplingPlan:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
+
+
+def make_place(ref: ModelRef, facts: Facts) -> str:
+    """Return the directory of a model, also of one in the hub's cache; its hub id where it is not on this machine."""
+    model = facts.models.get(ref.label)
+    return str(model.directory) if model is not None and model.directory is not None else ref.location
 
 
 def make_dataset(facts: DatasetFacts, held_out: tuple[int, ...] = (), response_mode: str = "hybrid") -> DatasetPlan:

@@ -6,7 +6,7 @@ from tao_runtime.data.cosmos_reason import PROMPT_FORMAT, bound_tokens
 from tao_runtime.data.facts import DatasetFacts, Facts, VisionGeometry
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan.batches import num_steps
-from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
+from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_place, make_sampling
 from tao_runtime.plan.mesh import resolve_mesh
 from tao_runtime.plan.model import (
     BatchPlan,
@@ -56,7 +56,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
         seed=spec.train.seed or 0,
-        model=_model(spec),
+        model=_model(spec, facts),
         data=data,
         batch=batch,
         steps=steps,
@@ -77,10 +77,10 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     )
 
 
-def _model(spec: TrainSpec) -> ModelPlan:
+def _model(spec: TrainSpec, facts: Facts) -> ModelPlan:
     lora = spec.policy.lora
     return ModelPlan(
-        path=spec.models()[0].location,
+        path=make_place(spec.models()[0], facts),
         revision=spec.policy.model_revision,
         max_length=spec.policy.model_max_length,
         dtype=spec.train.param_dtype,
@@ -220,7 +220,7 @@ def _checkpoint(spec: TrainSpec, steps: StepPlan) -> CheckpointPlan:
         every_steps=every,
         max_keep=ckpt.max_keep,
         mode=ckpt.save_mode,
-        resume=resume is True,
+        resume=resume is not False,  # a warm start that was interrupted goes on from its own commit
         warm_start=resume if isinstance(resume, str) and resume else None,
         export_safetensors=ckpt.export_safetensors,
     )

@@ -40,6 +40,7 @@ NO_EFFECT: Final[dict[str, dict[str, str]]] = {
         "model.vit_checkpoint_path": "a snapshot holds its vision weights",
         "evaluation.barrier_timeout_seconds": "processes do not wait for each other before the end",
         "evaluation.shard_strategy": "records are dealt in turn",
+        "evaluation.answer_type": "one parser reads answers of every form",
         "vision.video_decoder": _READER,
         "vision.frame_transfer": _READER,
         "vision.video_cache_size": _READER,
@@ -61,6 +62,7 @@ REFUSED: Final[dict[str, dict[str, str]]] = {
     "train": {},
     "evaluate": {
         "model.tp_size": "tensor parallelism; use more processes",
+        "evaluation.shard_id": "a shard of the records in a run of its own; use more processes",
         "generation.presence_penalty": "this penalty; use repetition_penalty",
         "generation.frequency_penalty": "this penalty; use repetition_penalty",
         "vision.resized_height": "a fixed size; use max_pixels or total_pixels",

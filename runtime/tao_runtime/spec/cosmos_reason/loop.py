@@ -97,7 +97,7 @@ class Train(Section):
     resume: bool | Text = key(
         True,
         "true: if the output directory holds a commit of this very run, go on from it. false: refuse such a directory. "
-        "A path: start from the weights there.",
+        "A path: start from the model there, a snapshot or an export, instead of policy.model_name_or_path.",
     )
     epoch: PositiveInt = key(
         10,

@@ -77,6 +77,8 @@ class TrainSpec(Spec):
         return (train, val.ref("val", "custom.val_dataset", conversation_key=column))
 
     def models(self) -> tuple[ModelRef, ...]:
+        if isinstance(self.train.resume, str):  # a warm start: these weights instead of the base
+            return (ModelRef("model", self.train.resume, "train.resume"),)
         key_name = "policy.model_name_or_path"
         return (ModelRef("model", self.policy.model_name_or_path, key_name, self.policy.model_revision),)
 
