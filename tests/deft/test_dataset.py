@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from test_mine import LEFT, make_gaps, make_set, record
 
+from mining import LEFT, make_gaps, make_set, record
 from tao_runtime.deft.dataset import Manifest, merge
 from tao_runtime.deft.mine import Mined, mine
 from tao_runtime.deft.records import AnnotationSet

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from specs import FILLED, to_toml, write
 
+from specs import FILLED, to_toml, write
 from tao_runtime.errors import TaoError
 from tao_runtime.spec.families import spec_classes
 from tao_runtime.spec.keys import KeyInfo, iter_keys

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from specs import FILLED, TRAIN, refused, write
 
+from specs import FILLED, TRAIN, refused, write
 from tao_runtime.errors import InputError
 from tao_runtime.spec.load import dump_spec, load_spec
 

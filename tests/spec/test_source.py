@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from specs import refused, write
 
+from specs import refused, write
 from tao_runtime.errors import InputError
 from tao_runtime.spec.load import load_spec
 from tao_runtime.spec.source import read_source

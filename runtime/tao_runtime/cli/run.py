@@ -45,9 +45,12 @@ def run_action(action: str, spec: Path, overrides: list[str], *, nproc: int | No
     show.report(prepared.report, as_json=False, to_stderr=True)
     if not prepared.report.ok or prepared.plan is None:
         raise typer.Exit(int(FindingsError.exit_code))
+    from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import launch
     from tao_runtime.engine.run_dir import RUN
 
+    if fetch_missing(prepared.spec.models(), prepared.facts):
+        return run_action(action, spec, overrides, nproc=nproc, as_json=as_json)  # now with all that the files tell
     run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, nproc=nproc)
     record = json.loads((run_dir / RUN).read_text())
     print(json.dumps(record) if as_json else show.run_text(run_dir, record))

@@ -11,9 +11,9 @@ import re
 import shutil
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from tao_runtime.errors import Frozen
+from tao_runtime.errors import Frozen, InputError
 
 COMMIT = "COMMIT"
 POINTER = "latest_checkpoint.txt"
@@ -37,12 +37,26 @@ def commit_name(step: int) -> str:
 
 
 def list_commits(root: Path) -> list[tuple[Path, Commit]]:
-    """Return the committed checkpoints under `root`, oldest first. COMMIT is the truth, names and pointer are not."""
-    found = []
-    for directory in sorted(root.glob("iter_*")):
-        if NAME.match(directory.name) and (directory / COMMIT).is_file():
-            found.append((directory, Commit.model_validate_json((directory / COMMIT).read_text())))
-    return found
+    """Return the committed checkpoints under `root`, oldest first. COMMIT is the truth, names and pointer are not.
+
+    Raises:
+        InputError: a COMMIT is not one of ours.
+    """
+    return [
+        (directory, _read_commit(directory / COMMIT))
+        for directory in sorted(root.glob("iter_*"))
+        if NAME.match(directory.name) and (directory / COMMIT).is_file()
+    ]
+
+
+def _read_commit(path: Path) -> Commit:
+    try:
+        return Commit.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: {error.error_count()} problems, the first: {error.errors()[0]['msg']}; want a COMMIT as it was "
+            "written. Fix: restore it, or move its directory away to resume from an older one"
+        ) from error
 
 
 def damage(directory: Path, commit: Commit) -> list[str]:
