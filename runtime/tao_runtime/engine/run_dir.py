@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Literal
@@ -55,6 +56,11 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def _finite(value: JsonValue) -> JsonValue:
+    """Return null for a number that JSON has no name for: a reader must be able to read the line of a bad step."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 class RunLog:
     """Appends to status.jsonl and metrics.jsonl; only the main process does."""
 
@@ -79,7 +85,7 @@ class RunLog:
     def _append(self, name: str, line: dict[str, JsonValue] | dict[str, float]) -> None:
         if self.is_main:
             with (self.directory / name).open("a") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps({key: _finite(value) for key, value in line.items()}, allow_nan=False) + "\n")
 
     def complete(self, record: RunRecord) -> None:
         """Write run.json."""
