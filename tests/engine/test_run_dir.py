@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tao_runtime.engine.run_dir import METRICS, RUN, STATUS, RunLog, RunRecord, now
 
 RECORD = RunRecord(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tao_runtime.errors import FindingsError
+
+if TYPE_CHECKING:
+    from tao_runtime.preflight.prepare import Prepared
 
 Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides: key.path=value", metavar="[KEY=VALUE]...")]
@@ -39,19 +42,28 @@ def quantize(spec: Spec, overrides: Overrides = None) -> None:
 def run_action(action: str, spec: Path, overrides: list[str], *, nproc: int | None, as_json: bool) -> Path | None:
     """Prepare and launch; returns the run directory."""
     from tao_runtime.cli import show
+
+    prepared = checked(action, spec, overrides, nproc=nproc)
+    from tao_runtime.engine.hub import fetch_missing
+    from tao_runtime.engine.launch import launch
+    from tao_runtime.engine.run_dir import RUN
+
+    if fetch_missing(prepared.spec.models(), prepared.facts):
+        prepared = checked(action, spec, overrides, nproc=nproc)  # again, with all that the files tell
+    assert prepared.plan is not None
+    run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, nproc=nproc)
+    record = json.loads((run_dir / RUN).read_text())
+    print(json.dumps(record) if as_json else show.run_text(run_dir, record))
+    return run_dir
+
+
+def checked(action: str, spec: Path, overrides: list[str], *, nproc: int | None) -> Prepared:
+    """Prepare and show the report; ends the command where the report has errors."""
+    from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare
 
     prepared = prepare(spec, overrides, action=action, nproc=nproc)
     show.report(prepared.report, as_json=False, to_stderr=True)
     if not prepared.report.ok or prepared.plan is None:
         raise typer.Exit(int(FindingsError.exit_code))
-    from tao_runtime.engine.hub import fetch_missing
-    from tao_runtime.engine.launch import launch
-    from tao_runtime.engine.run_dir import RUN
-
-    if fetch_missing(prepared.spec.models(), prepared.facts):
-        return run_action(action, spec, overrides, nproc=nproc, as_json=as_json)  # now with all that the files tell
-    run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, nproc=nproc)
-    record = json.loads((run_dir / RUN).read_text())
-    print(json.dumps(record) if as_json else show.run_text(run_dir, record))
-    return run_dir
+    return prepared

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,7 @@ from tao_runtime.engine.resume import find_start
 from tao_runtime.engine.run_dir import CONFIG, LEDGER, PLAN, REPORT, RUN, STATUS, now
 from tao_runtime.errors import ExitCode, Finding, FindingsError, Fix, RunError, StoppedError
 from tao_runtime.plan.ledger import Ledger, SampleRules, make_ledger
-from tao_runtime.plan.model import DatasetPlan, InferencePlan, Plan, TrainPlan
+from tao_runtime.plan.model import DatasetPlan, EvaluatePlan, InferencePlan, Plan, TrainPlan
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
 
@@ -45,8 +46,8 @@ def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, nproc: int |
     refuse_finished(run_dir, plan)
     if isinstance(plan, TrainPlan):
         find_start(run_dir, plan)  # refuses what cannot be resumed before anything is written
-    run_dir.mkdir(parents=True, exist_ok=True)
     ledgers = make_ledgers(plan, facts)
+    run_dir.mkdir(parents=True, exist_ok=True)
     for label, ledger in ledgers.items():
         ledger.save(run_dir / LEDGER.format(label=label))
     world = plan.mesh.world if isinstance(plan, TrainPlan) else plan.world
@@ -102,20 +103,23 @@ def make_ledgers(plan: Plan, facts: Facts) -> dict[str, Ledger]:
         with StepProgress(f"measure {label}", dataset.num_records or 0) as progress:
             ledger = make_ledger(dataset, facts.datasets[source], rules, tokenizer, on_record=progress.advance)
         if len(ledger.too_long) > budget:
-            raise FindingsError([_too_long(label, ledger, plan.model.max_length, budget)])
+            raise FindingsError([_too_long(label, ledger, plan, budget)])
         ledgers[label] = ledger
     return ledgers
 
 
-def _too_long(label: str, ledger: Ledger, max_length: int, budget: int) -> Finding:
+def _too_long(label: str, ledger: Ledger, plan: TrainPlan | EvaluatePlan, budget: int) -> Finding:
+    training = isinstance(plan, TrainPlan)
+    key, vision = ("policy.model_max_length", "custom.vision") if training else ("model.max_length", "vision")
+    named, more = ", ".join(map(str, ledger.too_long[:5].tolist())), ", ..." if len(ledger.too_long) > 5 else ""
     return Finding(
         rule="dataset/too-long",
         severity="error",
-        where="policy.model_max_length",
+        where=key,
         saw=f"{len(ledger.too_long)} of {len(ledger) + len(ledger.too_long)} {label} records are longer than "
-        f"{max_length} tokens (records {', '.join(map(str, ledger.too_long[:5].tolist()))}, ...)",
-        want=f"at most {budget} (train.bad_sample_budget)",
-        fix=Fix(text="raise policy.model_max_length, or lower custom.vision.nframes, fps or total_pixels"),
+        f"{plan.model.max_length} tokens (records {named}{more})",
+        want=f"at most {budget}" + (" (train.bad_sample_budget)" if training else ""),
+        fix=Fix(text=f"raise {key}, or lower nframes, fps or total_pixels of {vision}"),
     )
 
 
@@ -177,6 +181,14 @@ def _last_words(run_dir: Path) -> str:
     status = run_dir / STATUS
     if not status.is_file():
         return ""
-    events = [json.loads(line) for line in status.read_text().splitlines()]
-    failures = [event for event in events if event["event"] == "failed"]
+    failures = [event for event in _read_events(status) if event.get("event") == "failed"]
     return str(failures[-1]["reason"]) if failures else ""
+
+
+def _read_events(status: Path) -> Iterator[dict[str, object]]:
+    """Yield the events of status.jsonl. A process that was killed may have left half a line."""
+    for line in status.read_text().splitlines():
+        with suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict):
+                yield event
