@@ -10,8 +10,9 @@ import yaml
 
 from tao_runtime.errors import Finding, FindingsError, Fix, InputError
 from tao_runtime.spec.base import Spec
-from tao_runtime.spec.draft import Draft
+from tao_runtime.spec.draft import Draft, real_key
 from tao_runtime.spec.families import known_names, spec_classes
+from tao_runtime.spec.keys import find
 from tao_runtime.spec.messages import given_twice
 from tao_runtime.spec.source import Entry, Source, read_source
 
@@ -52,6 +53,13 @@ def _split_override(text: str) -> Entry:
     return Entry(key, value, raw=value, from_command=True)
 
 
+def _know_most_keys(specs: list[type[Spec]], entries: Iterable[Entry]) -> list[type[Spec]]:
+    """Return those that know most of the full keys: `model` and `dataset` are tables of more than one action."""
+    keys = [entry.key for entry in entries]
+    known = [sum(find(spec, real_key(key, spec.aliases)).unknown is None for key in keys) for spec in specs]
+    return [spec for spec, count in zip(specs, known, strict=True) if count == max(known)]
+
+
 def _choose(source: Source, extra: tuple[Entry, ...], *, action: str | None, family: str | None) -> type[Spec]:
     """Return the spec that knows most of the top-level names; if one was asked for, no other may know more."""
     asked = spec_classes(family=family, action=action)
@@ -60,7 +68,7 @@ def _choose(source: Source, extra: tuple[Entry, ...], *, action: str | None, fam
     best = max(scores.values())
     if action is not None and len(asked) == 1 and (scores[asked[0]] == best or best == 0):
         return asked[0]
-    winners = [spec for spec, score in scores.items() if score == best]
+    winners = _know_most_keys([spec for spec, score in scores.items() if score == best], (*source.entries, *extra))
     fitting = [spec for spec in winners if spec in asked]
     if len(fitting) == 1 and best > 0:
         return fitting[0]
