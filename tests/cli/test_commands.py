@@ -37,9 +37,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("project"))
 
 
-def tao(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process that has no torch."""
-    command = [sys.executable, "-c", DRY, *map(str, arguments)]
+def tao(*arguments: str | Path, cwd: Path | None = None, forbid: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command in a process that has no torch, and none of the library `forbid`."""
+    command = [sys.executable, "-c", DRY.replace('"torch"', f'"torch", "{forbid}"'), *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "200"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
     assert "Traceback" not in done.stderr, done.stderr
@@ -56,8 +56,9 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_help_needs_no_torch() -> None:
-    done = tao("--help")
+@pytest.mark.parametrize("library", ["numpy", "pydantic", "tokenizers"])
+def test_help_needs_no_torch_and_nothing_slow(library: str) -> None:
+    done = tao("--help", forbid=library)
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("check", "plan", "train", "evaluate", "gaps", "demo", "template"))
 

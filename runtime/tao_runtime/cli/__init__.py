@@ -1,10 +1,8 @@
-"""`tao-run`: thin commands over one function each. Importing this imports no torch."""
+"""`tao-run`: thin commands over one function each. Importing this imports no torch, and help not even pydantic."""
 
 from __future__ import annotations
 
 import sys
-
-from tao_runtime.errors import ExitCode, FindingsError, TaoError
 
 
 def main() -> None:
@@ -13,13 +11,25 @@ def main() -> None:
 
     try:
         app()
-    except FindingsError as error:
+    except BaseException as error:
+        code = None if isinstance(error, SystemExit) else explain_failure(error)
+        if code is None:
+            raise
+        sys.exit(code)
+
+
+def explain_failure(error: BaseException) -> int | None:
+    """Print what went wrong and return the exit code; None for what is not ours to explain."""
+    from tao_runtime.errors import ExitCode, FindingsError, TaoError
+
+    if isinstance(error, KeyboardInterrupt):
+        print("stopped; what was committed is kept, run the same command again to go on", file=sys.stderr)
+        return int(ExitCode.STOPPED)
+    if isinstance(error, FindingsError):
         for finding in error.findings:
             print(finding.render(), file=sys.stderr)
-        sys.exit(int(error.exit_code))
-    except TaoError as error:
+    elif isinstance(error, TaoError):
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(int(error.exit_code))
-    except KeyboardInterrupt:
-        print("stopped; what was committed is kept, run the same command again to go on", file=sys.stderr)
-        sys.exit(int(ExitCode.STOPPED))
+    else:
+        return None
+    return int(error.exit_code)

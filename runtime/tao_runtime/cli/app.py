@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tao_runtime.cli import loop, run
-from tao_runtime.errors import ExitCode, FindingsError
 
 app = typer.Typer(
     help="Post-train world models so that green means right: check, plan, train, evaluate, find gaps.",
@@ -85,9 +84,10 @@ def plan(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: 
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare
+    from tao_runtime.errors import FindingsError
 
     prepared = prepare(spec, overrides or [], nproc=nproc)
     if prepared.plan is None:
         raise FindingsError(prepared.report.findings)
     show.plan(prepared.plan, as_json=as_json)
-    raise typer.Exit(int(ExitCode.DONE if prepared.report.ok else ExitCode.FINDINGS))
+    raise typer.Exit(int(prepared.report.exit_code))

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tao_runtime.errors import FindingsError
-
 if TYPE_CHECKING:
     from tao_runtime.preflight.prepare import Prepared
 
@@ -61,9 +59,10 @@ def checked(action: str, spec: Path, overrides: list[str], *, nproc: int | None)
     """Prepare and show the report; ends the command where the report has errors."""
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare
+    from tao_runtime.errors import ExitCode
 
     prepared = prepare(spec, overrides, action=action, nproc=nproc)
     show.report(prepared.report, as_json=False, to_stderr=True)
     if not prepared.report.ok or prepared.plan is None:
-        raise typer.Exit(int(FindingsError.exit_code))
+        raise typer.Exit(int(ExitCode.FINDINGS))
     return prepared
