@@ -13,6 +13,8 @@ from project import Project
 from tao_runtime.plan.batches import StepBatch, epoch_order, num_steps, record_indices, step_batch
 from tao_runtime.plan.model import BatchPlan, StepPlan, TrainPlan
 
+LENGTHS = np.random.default_rng(0).integers(10, 500, 1000)  # tokens of the records of a made-up data set
+
 
 @pytest.fixture(scope="session")
 def base(project: Project) -> TrainPlan:
@@ -35,7 +37,7 @@ def make_plan(base: TrainPlan, records: int, size: int, *, drop_last: bool, shuf
 def test_union_over_ranks_and_micro_batches_is_the_step(size: int, world: int, micro: int, seed: int) -> None:
     records = np.random.default_rng(seed).permutation(1000)[:size]
     batch = StepBatch(0, 0, records)
-    parts = [batch.micro_batches(rank=rank, data_parallel=world, micro=micro) for rank in range(world)]
+    parts = [batch.micro_batches(LENGTHS, rank=rank, data_parallel=world, micro=micro) for rank in range(world)]
     assert len({len(part) for part in parts}) == 1, "a rank with fewer micro-batches would leave the others waiting"
     assert all(len(piece) <= micro for part in parts for piece in part)
     seen = sorted(int(record) for part in parts for piece in part for record in piece)
@@ -46,10 +48,14 @@ def test_union_over_ranks_and_micro_batches_is_the_step(size: int, world: int, m
 def test_a_step_trains_on_the_same_records_on_any_world_size(size: int, worlds: tuple[int, int], micro: int) -> None:
     batch = StepBatch(0, 0, np.arange(size) * 3)
     one, other = (
-        {int(r) for rank in range(world) for part in batch.micro_batches(rank=rank, data_parallel=world, micro=micro)
-         for r in part}
+        {
+            int(record)
+            for rank in range(world)
+            for part in batch.micro_batches(LENGTHS, rank=rank, data_parallel=world, micro=micro)
+            for record in part
+        }
         for world in worlds
-    )  # fmt: skip
+    )
     assert one == other
 
 
@@ -103,3 +109,23 @@ def test_record_indices_exclude_or_only() -> None:
     assert record_indices(5, (1, 3), None).tolist() == [0, 2, 4]
     assert record_indices(5, (), (2, 4)).tolist() == [2, 4]
     assert record_indices(3, (), None).tolist() == [0, 1, 2]
+
+
+@given(lengths=st.lists(st.integers(1, 5000), min_size=8, max_size=64), world=st.integers(1, 4))
+def test_tokens_are_balanced_over_ranks(lengths: list[int], world: int) -> None:
+    """No rank waits longer than for its share and one longest sample: the bound of greedy placement."""
+    tokens = np.asarray(lengths)
+    batch = StepBatch(0, 0, np.arange(len(tokens)))
+    totals = [
+        int(tokens[batch.micro_batches(tokens, rank=rank, data_parallel=world, micro=64)[0]].sum())
+        for rank in range(world)
+    ]
+    assert max(totals) <= tokens.sum() / world + tokens.max()
+
+
+def test_like_sizes_run_at_the_same_time() -> None:
+    batch = StepBatch(0, 0, np.arange(8))
+    tokens = np.array([100, 1, 100, 1, 90, 2, 90, 2])
+    first, second = (batch.micro_batches(tokens, rank=rank, data_parallel=2, micro=2) for rank in (0, 1))
+    sums = [[int(tokens[part].sum()) for part in parts] for parts in (first, second)]
+    assert sums == [[101, 92], [101, 92]]

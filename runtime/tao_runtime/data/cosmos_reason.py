@@ -21,6 +21,7 @@ PROMPT_FORMATS = (PROMPT_FORMAT, PROMPT_FORMAT_OUTER_PAIR)
 
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 VIDEO_PAD, IMAGE_PAD = "<|video_pad|>", "<|image_pad|>"
+MEDIA_TOKENS = (VIDEO_PAD, IMAGE_PAD)
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 END_TOKENS = (TURN_END, "<|endoftext|>")  # what ends an answer
 

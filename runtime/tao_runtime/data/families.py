@@ -23,6 +23,8 @@ class Tokenizer(Protocol):
 
     def encode(self, sequence: str, *, add_special_tokens: bool) -> Encoding: ...
 
+    def token_to_id(self, token: str) -> int | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -69,6 +71,7 @@ class PromptOptions:
 class DryFamily(Protocol):
     """A module `tao_runtime.data.<family>`."""
 
+    MEDIA_TOKENS: tuple[str, ...]  # special tokens that stand for a piece of a medium
     END_TOKENS: tuple[str, ...]  # special tokens that end an answer; the first one ends a turn
 
     def read_turns(self, record: Mapping[str, object], conversation_key: str) -> list[Turn]: ...

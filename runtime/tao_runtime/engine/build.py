@@ -50,7 +50,7 @@ def build_sharded(
 ) -> Built:
     """Return the model of a snapshot, sharded over `mesh`, each rank holding only its part."""
     with init_empty_weights(include_buffers=False):
-        model = family.build(directory)
+        model = family.build(directory, packed=True)
     cast_parameters(model, DTYPES[precision.master])
     added = frozenset[str]()
     if plan.lora is not None:
@@ -71,7 +71,7 @@ def build_whole(family: WetFamily, plan: ModelPlan, device: torch.device) -> tup
     """Return a model to generate with: whole on one device, an adapter merged into its base."""
     base = Path(plan.base_path or plan.path)
     with init_empty_weights(include_buffers=False):
-        model = family.build(base)
+        model = family.build(base, packed=False)
     cast_parameters(model, DTYPES[plan.dtype])
     materialise(model, device)
     report = load_base(model, base)

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from tao_runtime.data.facts import VisionGeometry
 from tao_runtime.data.families import PromptOptions
-from tao_runtime.engine.families import WetFamily
+from tao_runtime.engine.families import Batch, WetFamily
 from tao_runtime.engine.frames import FrameCache
 from tao_runtime.engine.run_dir import LEDGER
 from tao_runtime.engine.samples import BadSample, Item, SampleSource, load_ahead
@@ -66,8 +66,13 @@ def collated(
     budget: BadSampleBudget,
     num_threads: int,
     prefetch: int,
-) -> Iterator[dict[str, torch.Tensor]]:
+) -> Iterator[Batch]:
     """Yield the collated micro-batches of `batches`, loading ahead and leaving bad samples out."""
     depth = max(1, num_threads * prefetch)
     for samples in load_ahead(source.load, batches, num_threads=num_threads, depth=depth):
         yield family.collate(budget.keep_good(samples), source.rules.geometry)
+
+
+def place(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch with its tensors on a device; what the host must know stays with the host."""
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}

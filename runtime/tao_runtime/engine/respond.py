@@ -10,6 +10,7 @@ from torch import nn
 
 from tao_runtime.data.families import dry_family
 from tao_runtime.engine.families import wet_family
+from tao_runtime.engine.inputs import place
 from tao_runtime.engine.samples import BadSample, Item, SampleMaker
 from tao_runtime.plan.model import GenerationPlan
 
@@ -34,8 +35,8 @@ class Responder:
         texts: dict[int, str] = {}
         if items:
             torch.manual_seed(plan.seed)
-            batch = self._family.collate(items, self.maker.rules.geometry, left_pad=True)
-            batch = {name: value.to(self.device) for name, value in batch.items()}
+            batch = self._family.collate_prompts(items, self.maker.rules.geometry)
+            batch = place(batch, self.device)
             new_BS = self._family.generate(self.model, batch, plan, end_ids=self._end_ids)
             for item, ids in zip(items, new_BS.tolist(), strict=True):
                 texts[item.record] = self._text(ids)

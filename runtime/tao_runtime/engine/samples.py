@@ -26,6 +26,7 @@ class Item:
     record: int  # index in the annotation file
     ids: torch.Tensor  # [L] int64
     supervised: torch.Tensor  # [L] bool
+    visual: torch.Tensor  # [L] bool: stands for a piece of a medium
     frames: tuple[torch.Tensor, ...]  # TCHW uint8, one per medium
     layouts: tuple[MediaLayout, ...]
 
@@ -46,6 +47,8 @@ class SampleMaker:
         self.tokenizer = tokenizer
         self.cache = cache
         self._dry = dry_family(rules.family)
+        ids = (tokenizer.token_to_id(token) for token in self._dry.MEDIA_TOKENS)
+        self._media_ids = torch.tensor([index for index in ids if index is not None])
         self._layouts: dict[Path, MediaLayout] = {}
 
     def make(
@@ -60,7 +63,9 @@ class SampleMaker:
             return BadSample(index, str(error))
         turns = self._dry.read_turns(record, self.rules.prompt.conversation_key)
         tokens = tokenize(self._dry.render(turns, layouts, self.rules.prompt, generate=generate), self.tokenizer)
-        return Item(index, torch.tensor(tokens.ids), torch.tensor(tokens.supervised), tuple(frames), tuple(layouts))
+        ids = torch.tensor(tokens.ids)
+        visual = torch.isin(ids, self._media_ids)
+        return Item(index, ids, torch.tensor(tokens.supervised), visual, tuple(frames), tuple(layouts))
 
     def _lay_out(self, path: Path, kind: MediaKind) -> MediaLayout:
         """Return the layout of a file, its header read once per process."""

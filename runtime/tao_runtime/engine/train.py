@@ -17,9 +17,9 @@ from tao_runtime.engine.checkpoint import Checkpointer, load_commit
 from tao_runtime.engine.commits import Commit
 from tao_runtime.engine.dist import World, make_mesh
 from tao_runtime.engine.export import export
-from tao_runtime.engine.families import wet_family
+from tao_runtime.engine.families import Batch, wet_family
 from tao_runtime.engine.gates import gate_gradient, gate_trainable, gate_weights
-from tao_runtime.engine.inputs import BadSampleBudget, collated, open_source, sample_rules
+from tao_runtime.engine.inputs import BadSampleBudget, collated, open_source, place, sample_rules
 from tao_runtime.engine.loggers import make_loggers
 from tao_runtime.engine.meter import Meter
 from tao_runtime.engine.optimizer import clip_gradients, make_optimizer, set_lr
@@ -29,7 +29,7 @@ from tao_runtime.engine.run_dir import RunLog, RunRecord, now
 from tao_runtime.engine.samples import SampleSource
 from tao_runtime.engine.validate import validate
 from tao_runtime.errors import RunError
-from tao_runtime.plan.batches import step_batch
+from tao_runtime.plan.batches import Indices, StepBatch, step_batch
 from tao_runtime.plan.identity import resume_identity
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.plan.schedule import lr_factor
@@ -114,14 +114,13 @@ class Trainer:
     def _due(every: int | None, done: int, total: int) -> bool:
         return done == total or (every is not None and done % every == 0)
 
-    def _batches(self, source: SampleSource, start: int, total: int) -> Iterator[dict[str, torch.Tensor]]:
-        plan, rank = self.plan, self.world.rank
-        assert plan.batch.data_parallel
+    def _batches(self, source: SampleSource, start: int, total: int) -> Iterator[Batch]:
+        plan = self.plan
 
         def positions() -> Iterator[list[int]]:
             for step in range(start, total):
                 batch = step_batch(plan, len(source.ledger), step)
-                for micro in batch.micro_batches(rank=rank, data_parallel=self.world.size, micro=plan.batch.micro):
+                for micro in self._parts(batch, source):
                     yield micro.tolist()
 
         return collated(
@@ -133,18 +132,23 @@ class Trainer:
             prefetch=plan.data.prefetch_factor,
         )
 
-    def _step(self, step: int, batches: Iterator[dict[str, torch.Tensor]]) -> None:
+    def _parts(self, batch: StepBatch, source: SampleSource) -> list[Indices]:
+        """This rank's micro-batches of a step, balanced by tokens."""
+        world, micro = self.world, self.plan.batch.micro
+        return batch.micro_batches(source.ledger.length, rank=world.rank, data_parallel=world.size, micro=micro)
+
+    def _step(self, step: int, batches: Iterator[Batch]) -> None:
         """One optimizer step: the summed loss of all its samples over all their supervised tokens."""
         plan, source = self.plan, self.train_data
         assert source is not None
         records = step_batch(plan, len(source.ledger), step)
         weight = int(source.ledger.weight[records.records].sum())
-        parts = records.micro_batches(rank=self.world.rank, data_parallel=self.world.size, micro=plan.batch.micro)
+        parts = self._parts(records, source)
         set_lr(self.optimizer, lr_factor(plan.schedule, step))
         self.model.train()
         for number, part in enumerate(parts):
             with self.meter.time("data"):
-                batch = {name: value.to(self.world.device) for name, value in next(batches).items()}
+                batch = place(next(batches), self.world.device)
             torch.manual_seed(self._noise_seed(step, part))
             self.model.set_requires_gradient_sync(number == len(parts) - 1)
             numerator = self.model.training_loss(batch)

@@ -9,7 +9,7 @@ import torch
 
 from tao_runtime.engine.dist import World
 from tao_runtime.engine.families import WetFamily
-from tao_runtime.engine.inputs import BadSampleBudget, collated
+from tao_runtime.engine.inputs import BadSampleBudget, collated, place
 from tao_runtime.engine.samples import SampleSource
 from tao_runtime.plan.model import ValidationPlan
 
@@ -38,7 +38,7 @@ def validate(
         family, source, positions(), budget=budget, num_threads=plan.num_workers, prefetch=plan.prefetch_factor
     )
     for batch in batches:
-        total += model.training_loss({name: value.to(world.device) for name, value in batch.items()}).double().cpu()
+        total += model.training_loss(place(batch, world.device)).double().cpu()
     [numerator] = world.sum([float(total)])
     model.train()
     return numerator / max(int(source.ledger.weight.sum()), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -38,11 +39,33 @@ class StepBatch:
     epoch: int
     records: Indices  # the whole global batch, in plan order
 
-    def micro_batches(self, *, rank: int, data_parallel: int, micro: int) -> list[Indices]:
-        """Return this rank's micro-batches. Every rank gets the same number; some of the last may be empty."""
-        mine = self.records[rank::data_parallel]
-        longest = -(-len(self.records) // data_parallel)
-        return [mine[start : start + micro] for start in range(0, longest, micro)]
+    def micro_batches(self, lengths: Indices, *, rank: int, data_parallel: int, micro: int) -> list[Indices]:
+        """Return this rank's micro-batches, of at most `micro` records each. Every rank gets as many; some are empty.
+
+        `lengths` holds the tokens of every record of the data set: they are balanced, as ranks wait for the slowest.
+        """
+        count = -(-len(self.records) // (data_parallel * micro))
+        bins = balance(lengths[self.records], num_bins=count * data_parallel, capacity=micro)
+        # Ranks walk through their micro-batches in step: bins of like size are taken at the same time.
+        return [self.records[bins[number * data_parallel + rank]] for number in range(count)]
+
+
+def balance(lengths: Indices, *, num_bins: int, capacity: int) -> list[Indices]:
+    """Return positions in `num_bins` bins of at most `capacity`, fullest bin first: longest first, to the emptiest bin.
+
+    LPT: no bin exceeds 4/3 of the best possible maximum (Graham 1969; without the limit on the number per bin).
+    """
+    bins: list[list[int]] = [[] for _ in range(num_bins)]
+    heap = [(0, number) for number in range(num_bins)]
+    totals = [0] * num_bins
+    for position in np.argsort(-lengths, kind="stable").tolist():
+        total, number = heapq.heappop(heap)
+        bins[number].append(position)
+        totals[number] = total + int(lengths[position])
+        if len(bins[number]) < capacity:
+            heapq.heappush(heap, (totals[number], number))
+    order = sorted(range(num_bins), key=lambda number: (-totals[number], number))
+    return [np.sort(np.asarray(bins[number], dtype=np.int64)) for number in order]
 
 
 def step_batch(plan: TrainPlan, num_records: int, step: int) -> StepBatch:

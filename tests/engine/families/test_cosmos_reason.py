@@ -19,20 +19,20 @@ from tao_runtime.data.cosmos_reason import PROMPT_FORMAT
 from tao_runtime.data.families import PromptOptions
 from tao_runtime.data.snapshot import read_geometry
 from tao_runtime.data.vision import SamplingPlan
-from tao_runtime.engine.build import build_whole
 from tao_runtime.engine.families import cosmos_reason as family
 from tao_runtime.engine.frames import FrameCache
 from tao_runtime.engine.samples import BadSample, Item, SampleMaker
+from tao_runtime.engine.weights import load_base
 from tao_runtime.plan.ledger import SampleRules
-from tao_runtime.plan.model import ModelPlan
 
 ASK = {"from": "human", "value": "<video>\nWhich way does the square move?"}
 
 
 @pytest.fixture(scope="module")
 def model(demo_material: Path) -> Any:
-    plan = ModelPlan(path=str(demo_material / "model"), max_length=4096, dtype="float32")
-    return build_whole(family, plan, torch.device("cpu"))[0]
+    model = family.build(demo_material / "model", packed=True)
+    load_base(model, demo_material / "model")
+    return model.eval()
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +73,19 @@ def make(maker: SampleMaker, records: dict[str, tuple[Path, Mapping[str, object]
     return [item for item in items if isinstance(item, Item)]
 
 
-def library_loss(library: Any, batch: dict[str, Any]) -> Any:
-    """The library's loss is a mean over supervised tokens: times their number it is a sum, as ours."""
+def library_loss(library: Any, items: list[Item], geometry: Any) -> Any:
+    """The library on padded rows. Its loss is a mean over supervised tokens: times their number, a sum as ours."""
+    longest = max(len(item.ids) for item in items)
+    batch = family.collate_prompts(items, geometry)
     ids = batch["input_ids"]
+    labels = torch.full_like(ids, family.IGNORED)
+    for row, item in enumerate(items):
+        labels[row, longest - len(item.ids) :] = torch.where(item.supervised, item.ids, family.IGNORED)
     kinds = torch.where(
         ids == library.config.video_token_id, 2, torch.where(ids == library.config.image_token_id, 1, 0)
     )
-    inputs = {name: value for name, value in batch.items() if name != "idle_patches"}
-    count = int((batch["labels"][:, 1:] != family.IGNORED).sum())
-    return library(**inputs, mm_token_type_ids=kinds).loss * count
+    count = int((labels[:, 1:] != family.IGNORED).sum())
+    return library(**batch, labels=labels, mm_token_type_ids=kinds).loss * count
 
 
 @pytest.mark.parametrize(
@@ -90,11 +94,11 @@ def library_loss(library: Any, batch: dict[str, Any]) -> Any:
     ids="+".join,
 )
 def test_loss_and_gradient_are_the_library_s(model: Any, library: Any, maker: Any, records: Any, names: Any) -> None:
-    batch = family.collate(make(maker, records, *names), maker.rules.geometry)
+    items, geometry = make(maker, records, *names), maker.rules.geometry
     model.zero_grad()
     library.zero_grad()
-    ours, theirs = family.loss(model, batch), library_loss(library, batch)
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+    ours, theirs = family.loss(model, family.collate(items, geometry)), library_loss(library, items, geometry)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     ours.backward()
     theirs.backward()
     expected = dict(library.named_parameters())
@@ -113,7 +117,7 @@ def test_a_batch_of_nothing_trains_nothing(model: Any, maker: Any) -> None:
     assert all(float(parameter.grad.abs().sum()) == 0 for parameter in model.parameters())
 
 
-def test_padding_does_not_matter(model: Any, maker: Any, records: Any) -> None:
+def test_samples_of_a_pack_do_not_see_each_other(model: Any, maker: Any, records: Any) -> None:
     alone = sum(
         float(family.loss(model, family.collate(make(maker, records, name), maker.rules.geometry)))
         for name in ("video", "turns", "text")
@@ -137,3 +141,14 @@ def test_parts_of_the_model() -> None:
         "lm_head.weight": "lm_head",
     }
     assert {name: family.part_of(name) for name in parts} == parts
+
+
+def test_positions_are_the_library_s(library: Any, maker: Any, records: Any) -> None:
+    for name in records:
+        [item] = make(maker, records, name)
+        batch = family.collate_prompts([item], maker.rules.geometry)
+        ids = batch["input_ids"]
+        kinds = torch.where(item.visual, 2 if "video_grid_thw" in batch else 1, 0)[None]
+        grids = {key: batch[key] for key in ("video_grid_thw", "image_grid_thw") if key in batch}
+        theirs, _ = library.model.get_rope_index(ids, kinds, **grids)
+        assert torch.equal(family.rope_positions(item.ids, item.visual, item.layouts, 2), theirs[:, 0]), name

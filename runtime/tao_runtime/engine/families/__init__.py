@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     import torch
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from tao_runtime.engine.samples import Item
     from tao_runtime.plan.model import GenerationPlan
 
-    Batch = dict[str, torch.Tensor]
+
+# Tensors, and the few numbers and flags that the host must know without asking the device.
+Batch = dict[str, Any]
 
 
 class WetFamily(Protocol):
     """What a family gives the engine. Single-device code: parallelism is the engine's."""
 
-    def build(self, directory: Path) -> nn.Module:
-        """Return the network of a snapshot, without weights, on the current default device."""
+    def build(self, directory: Path, *, packed: bool) -> nn.Module:
+        """Return the network of a snapshot without weights: `packed` for training, else to generate."""
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:
         """Return the repeated blocks, in forward order: units of sharding, checkpointing and compilation."""
@@ -30,8 +32,11 @@ class WetFamily(Protocol):
     def part_of(self, parameter: str) -> str:
         """Return which part of the model (language_model, visual, projector, lm_head) a parameter belongs to."""
 
-    def collate(self, items: Sequence[Item], geometry: VisionGeometry, *, left_pad: bool = False) -> Batch:
-        """Return the tensors of a micro-batch; an empty sequence gives a batch that trains on nothing."""
+    def collate(self, items: Sequence[Item], geometry: VisionGeometry) -> Batch:
+        """Return a micro-batch for `loss`; an empty sequence gives one that trains on nothing."""
+
+    def collate_prompts(self, items: Sequence[Item], geometry: VisionGeometry) -> Batch:
+        """Return a batch for `generate`; at least one item."""
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the summed negative log-likelihood of the supervised tokens: the numerator, float32, scalar."""

@@ -16,19 +16,25 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from tao_runtime.data.facts import VisionGeometry
+from tao_runtime.data.vision import MediaLayout
+from tao_runtime.engine.families import Batch
+from tao_runtime.engine.losses import summed_nll
+from tao_runtime.engine.packed import register
 from tao_runtime.engine.samples import Item
 from tao_runtime.plan.model import GenerationPlan
 
 IGNORED = -100  # label of a token that does not count, torch's convention
 MODALITY = {"image": 1, "video": 2}  # mm_token_type_ids of transformers 5
-Batch = dict[str, torch.Tensor]
 Network = Any  # the library builds its networks from configurations: their attributes have no static types
 
 
-def build(directory: Path) -> Network:
-    """Return the network of a snapshot without weights, dtype float32."""
+def build(directory: Path, *, packed: bool) -> Network:
+    """Return the network of a snapshot without weights, dtype float32; `packed` for training, else to generate."""
     config = AutoConfig.from_pretrained(directory)
     model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+    if packed:
+        # After construction: a name that holds "flash" makes the constructor look for a kernel to download.
+        model.config._attn_implementation = register()
     model.config.use_cache = False
     _speed_up_patch_embedding(model)
     return model
@@ -62,78 +68,129 @@ def part_of(parameter: str) -> str:
 
 
 def patchify(frames_TCHW: torch.Tensor, geometry: VisionGeometry) -> torch.Tensor:
-    """Return normalised patches [P, C x temporal x patch x patch] in the order of the library's processor.
+    """Return uint8 patches [P, C x temporal x patch x patch] in the order of the library's processor.
 
     frames_TCHW: uint8, height and width multiples of patch x merge. An odd last frame is repeated.
     """
     patch, temporal, merge = geometry.patch_size, geometry.temporal_patch_size, geometry.merge_size
     if pad := -frames_TCHW.shape[0] % temporal:
         frames_TCHW = torch.cat([frames_TCHW, frames_TCHW[-1:].expand(pad, -1, -1, -1)])
-    # In [0, 255], as the library fuses rescaling and normalisation: one rounding less.
-    mean, std = (255.0 * torch.tensor(values).view(1, 3, 1, 1) for values in (geometry.mean, geometry.std))
-    pixels = (frames_TCHW.float() - mean) / std
-    frames, channels, height, width = pixels.shape
+    frames, channels, height, width = frames_TCHW.shape
     rows, columns = height // patch, width // patch
-    pixels = pixels.view(
+    patches = frames_TCHW.reshape(
         frames // temporal, temporal, channels, rows // merge, merge, patch, columns // merge, merge, patch
     )
-    return pixels.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(frames // temporal * rows * columns, -1)
+    return patches.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(frames // temporal * rows * columns, -1)
+
+
+def pixel_statistics(geometry: VisionGeometry) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation [D] of a patch's values, in [0, 255].
+
+    The library fuses rescaling and normalisation the same way: one rounding less.
+    """
+    values = geometry.temporal_patch_size * geometry.patch_size**2  # of one channel
+    mean_D, std_D = ((255.0 * torch.tensor(each)).repeat_interleave(values) for each in (geometry.mean, geometry.std))
+    return mean_D, std_D
+
+
+def normalise(patches_PD: torch.Tensor, mean_D: torch.Tensor, std_D: torch.Tensor) -> torch.Tensor:
+    """Return float32 patches around 0; on the device, so that a quarter of the bytes travels there."""
+    return (patches_PD.float() - mean_D) / std_D
+
+
+def rope_positions(ids: torch.Tensor, visual: torch.Tensor, layouts: Sequence[MediaLayout], merge: int) -> torch.Tensor:
+    """Return the positions [3, L] (temporal, vertical, horizontal) of a sample's tokens.
+
+    Text counts up on all three axes. A temporal step of h x w tokens stands still in time and spreads over the other
+    two; after it, counting goes on at max(h, w). Equals the library's `get_rope_index` of each sample.
+    """
+    out = torch.arange(len(ids)).repeat(3, 1)
+    grids = [(steps, rows // merge, columns // merge) for steps, rows, columns in (each.grid_thw for each in layouts)]
+    sizes = [(rows, columns) for steps, rows, columns in grids for _ in range(steps)]
+    where = visual.nonzero().flatten()
+    place = behind = 0  # tokens of `where` used; by how much positions run behind token numbers
+    end = 0
+    for rows, columns in sizes:
+        start = int(where[place])
+        out[:, end:start] -= behind
+        first = start - behind
+        end = start + rows * columns
+        out[0, start:end] = first
+        out[1, start:end] = first + torch.arange(rows).repeat_interleave(columns)
+        out[2, start:end] = first + torch.arange(columns).repeat(rows)
+        behind += rows * columns - max(rows, columns)
+        place += rows * columns
+    out[:, end:] -= behind
+    return out
 
 
 def _empty_item() -> Item:
     """Return a sample of two tokens that trains on nothing: keeps a rank's collectives in step with the others."""
-    return Item(-1, torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.bool), (), ())
+    nothing = torch.zeros(2, dtype=torch.bool)
+    return Item(-1, torch.zeros(2, dtype=torch.long), nothing, nothing, (), ())
 
 
-def collate(items: Sequence[Item], geometry: VisionGeometry, *, left_pad: bool = False) -> Batch:
-    """Return padded ids_BS, mask_BS, labels_BS and the patches of all media, images and videos apart.
+def collate(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
+    """Return a micro-batch as one packed row: ids_1S, positions_41S, labels_S, offsets of the samples, all patches.
 
-    There is always at least one image or video in the patches: a rank whose samples have none still runs the vision
-    tower (on one grey token, with weight 0), or the other ranks would wait for it forever.
+    There is always at least one patch: a rank whose samples have no medium still runs the vision tower (on one grey
+    token, with weight 0), or the other ranks would wait for it forever.
     """
     items = list(items) or [_empty_item()]
-    longest = max(len(item.ids) for item in items)
-    ids_BS = torch.zeros(len(items), longest, dtype=torch.long)
-    mask_BS = torch.zeros_like(ids_BS)
-    labels_BS = torch.full_like(ids_BS, IGNORED)
-    for row, item in enumerate(items):
-        place = slice(longest - len(item.ids), None) if left_pad else slice(0, len(item.ids))
-        ids_BS[row, place] = item.ids
-        mask_BS[row, place] = 1
-        labels_BS[row, place] = torch.where(item.supervised, item.ids, IGNORED)
-    batch = {"input_ids": ids_BS, "attention_mask": mask_BS, "labels": labels_BS}
-    media = [(layout, frames) for item in items for layout, frames in zip(item.layouts, item.frames, strict=True)]
-    for kind, pixels, grid in (
-        ("video", "pixel_values_videos", "video_grid_thw"),
-        ("image", "pixel_values", "image_grid_thw"),
-    ):
-        chosen = [(layout, frames) for layout, frames in media if layout.kind == kind]
-        if chosen:
-            batch[pixels] = torch.cat([patchify(frames, geometry) for _, frames in chosen])
-            batch[grid] = torch.tensor([layout.grid_thw for layout, _ in chosen])
-    if not media:
+    lengths = torch.tensor([len(item.ids) for item in items])
+    labels = [torch.where(item.supervised, item.ids, IGNORED) for item in items]
+    for label in labels:
+        label[0] = IGNORED  # the first token of a sample is predicted by none
+    positions = [rope_positions(item.ids, item.visual, item.layouts, geometry.merge_size) for item in items]
+    text_S = torch.cat([torch.arange(len(item.ids)) for item in items])
+    batch = {
+        "input_ids": torch.cat([item.ids for item in items])[None],
+        "position_ids": torch.cat([text_S[None], torch.cat(positions, 1)])[:, None],
+        "labels": torch.cat(labels),
+        "visual": torch.cat([item.visual for item in items])[None],
+        "longest": int(lengths.max()),
+        "offsets": F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
+    }
+    return {**batch, **_media(items, geometry)}
+
+
+def _media(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
+    """Return patches and grids of all media in sample order, or of one grey token."""
+    frames = [each for item in items for each in item.frames]
+    grids = [layout.grid_thw for item in items for layout in item.layouts]
+    if not frames:
         side = geometry.patch_size * geometry.merge_size
-        grey = torch.full((geometry.temporal_patch_size, 3, side, side), 127, dtype=torch.uint8)
-        batch["idle_patches"] = patchify(grey, geometry)
-    return batch
+        frames = [torch.full((geometry.temporal_patch_size, 3, side, side), 127, dtype=torch.uint8)]
+    mean_D, std_D = pixel_statistics(geometry)
+    return {
+        "patches": torch.cat([patchify(each, geometry) for each in frames]),
+        "pixel_mean": mean_D,
+        "pixel_std": std_D,
+        "grid_thw": torch.tensor(grids or [(1, geometry.merge_size, geometry.merge_size)]),
+        "has_media": bool(grids),
+    }
 
 
-def _forward(model: Network, batch: Batch) -> torch.Tensor:
-    """Return the hidden states_BSH of the language model."""
-    ids_BS = batch["input_ids"]
-    config = model.config
-    kinds_BS = torch.zeros_like(ids_BS)
-    kinds_BS[ids_BS == config.image_token_id] = MODALITY["image"]
-    kinds_BS[ids_BS == config.video_token_id] = MODALITY["video"]
-    inputs = {name: value for name, value in batch.items() if name not in ("labels", "idle_patches")}
-    hidden_BSH = model.model(**inputs, mm_token_type_ids=kinds_BS, use_cache=False)[0]
-    if "idle_patches" in batch:
-        merge = config.vision_config.spatial_merge_size
-        grid = torch.tensor([[1, merge, merge]], device=ids_BS.device)
-        idle = model.model.visual(batch["idle_patches"].to(hidden_BSH.dtype), grid_thw=grid)
-        features = [idle.pooler_output, *idle.deepstack_features]
-        hidden_BSH = hidden_BSH + 0.0 * sum(feature.sum() for feature in features)
-    return hidden_BSH
+def _hidden(model: Network, batch: Batch) -> torch.Tensor:
+    """Return the hidden states_SH of the language model."""
+    body, visual_1S = model.model, batch["visual"]
+    pixels_PD = normalise(batch["patches"], batch["pixel_mean"], batch["pixel_std"])
+    seen = body.visual(pixels_PD, grid_thw=batch["grid_thw"], return_dict=True)
+    embeds_1SH = body.get_input_embeddings()(batch["input_ids"])
+    if batch["has_media"]:
+        features = seen.pooler_output.to(embeds_1SH.dtype)
+        embeds_1SH = embeds_1SH.masked_scatter(visual_1S[..., None].expand_as(embeds_1SH), features)
+    else:
+        embeds_1SH = embeds_1SH + 0.0 * sum(each.sum() for each in (seen.pooler_output, *seen.deepstack_features))
+    return body.language_model(
+        inputs_embeds=embeds_1SH,
+        position_ids=batch["position_ids"],
+        visual_pos_masks=visual_1S if batch["has_media"] else None,
+        deepstack_visual_embeds=seen.deepstack_features if batch["has_media"] else None,
+        cu_seq_lens_q=batch["offsets"],
+        max_length_q=batch["longest"],
+        use_cache=False,
+    )[0][0]
 
 
 def loss(model: Network, batch: Batch) -> torch.Tensor:
@@ -141,12 +198,31 @@ def loss(model: Network, batch: Batch) -> torch.Tensor:
 
     Only the hidden states that predict a supervised token pass the head: the logits of the prompt never exist.
     """
-    hidden_BSH = _forward(model, batch)
-    targets_BS = batch["labels"][:, 1:]
-    chosen_BS = targets_BS != IGNORED
-    logits_NV = model.lm_head(hidden_BSH[:, :-1][chosen_BS])
-    # An empty selection sums to 0 and still reaches every parameter.
-    return F.cross_entropy(logits_NV.float(), targets_BS[chosen_BS], reduction="sum")
+    hidden_SH = _hidden(model, batch)
+    targets_S = batch["labels"][1:]
+    chosen_S = targets_S != IGNORED
+    vocabulary = model.config.text_config.vocab_size
+    return summed_nll(hidden_SH[:-1][chosen_S], targets_S[chosen_S], model.lm_head, vocabulary=vocabulary)
+
+
+def collate_prompts(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
+    """Return prompts as left-padded rows for generation: ids_BS, mask_BS, patches of videos and images apart."""
+    longest = max(len(item.ids) for item in items)
+    ids_BS = torch.stack([F.pad(item.ids, (longest - len(item.ids), 0)) for item in items])
+    mask_BS = torch.stack([F.pad(torch.ones_like(item.ids), (longest - len(item.ids), 0)) for item in items])
+    batch = {"input_ids": ids_BS, "attention_mask": mask_BS}
+    media = [(layout, frames) for item in items for layout, frames in zip(item.layouts, item.frames, strict=True)]
+    for kind, pixels, grid in (
+        ("video", "pixel_values_videos", "video_grid_thw"),
+        ("image", "pixel_values", "image_grid_thw"),
+    ):
+        chosen = [(layout, frames) for layout, frames in media if layout.kind == kind]
+        if chosen:
+            batch[pixels] = normalise(
+                torch.cat([patchify(frames, geometry) for _, frames in chosen]), *pixel_statistics(geometry)
+            )
+            batch[grid] = torch.tensor([layout.grid_thw for layout, _ in chosen])
+    return batch
 
 
 def generate(model: Network, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
@@ -155,10 +231,9 @@ def generate(model: Network, batch: Batch, plan: GenerationPlan, *, end_ids: Seq
     kinds_BS = torch.zeros_like(ids_BS)
     kinds_BS[ids_BS == model.config.image_token_id] = MODALITY["image"]
     kinds_BS[ids_BS == model.config.video_token_id] = MODALITY["video"]
-    inputs = {name: value for name, value in batch.items() if name not in ("labels", "idle_patches")}
     sampled = {"do_sample": True, "temperature": plan.temperature} if plan.temperature > 0 else {"do_sample": False}
     out_BS = model.generate(
-        **inputs,
+        **batch,
         mm_token_type_ids=kinds_BS,
         max_new_tokens=plan.max_new_tokens,
         repetition_penalty=plan.repetition_penalty,

@@ -1,0 +1,109 @@
+"""Attention over packed sequences: samples lie end to end in one row and never see each other.
+
+Registered with transformers under a name that holds "flash", so that its vision towers hand over all segments at once
+(`is_flash_attention_requested`, 5.23.0) instead of looping over them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
+from transformers import AttentionInterface, AttentionMaskInterface
+
+NAME = "flash_packed"
+HALF = (torch.float16, torch.bfloat16)
+
+
+def packed_attention(
+    module: Any,
+    query_BHSD: torch.Tensor,
+    key_BHSD: torch.Tensor,
+    value_BHSD: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each segment; B is 1. Returns [1, S, H, D].
+
+    Options used: `cu_seq_lens_q` (int32 [segments + 1], on the query's device), `max_length_q`, `scaling`, `is_causal`.
+    """
+    causal = options.get("is_causal")
+    causal = bool(module.is_causal if causal is None else causal)
+    q, k, v = query_BHSD[0], key_BHSD[0], value_BHSD[0]
+    offsets, scale = options["cu_seq_lens_q"], options["scaling"]
+    if q.is_cuda and q.dtype in HALF:
+        out_SHD = _varlen_kernel(q, k, v, offsets, longest=options["max_length_q"], scale=scale, causal=causal)
+    else:
+        out_SHD = exact_attention(q, k, v, offsets.diff().tolist(), scale=scale, causal=causal)
+    return out_SHD[None], None
+
+
+def _varlen_kernel(
+    q_HSD: torch.Tensor, k_HSD: torch.Tensor, v_HSD: torch.Tensor, offsets: torch.Tensor, **options: Any
+) -> torch.Tensor:
+    """torch's variable-length flash attention: half precision, CUDA only."""
+    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - its import needs a CUDA build
+
+    q, k, v = (tensor.transpose(0, 1).contiguous() for tensor in (q_HSD, k_HSD, v_HSD))
+    longest = int(options["longest"])
+    out = varlen_attn(
+        q,
+        k,
+        v,
+        offsets,
+        offsets,
+        longest,
+        longest,
+        scale=options["scale"],
+        window_size=(-1, 0) if options["causal"] else (-1, -1),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    assert isinstance(out, torch.Tensor)
+    return out
+
+
+def exact_attention(
+    q_HSD: torch.Tensor, k_HSD: torch.Tensor, v_HSD: torch.Tensor, lengths: list[int], *, scale: float, causal: bool
+) -> torch.Tensor:
+    """The same in any precision on any device: one call per distinct segment length. Returns [S, H, D]."""
+    heads, total, _ = q_HSD.shape
+    if k_HSD.shape[0] != heads:
+        repeat = heads // k_HSD.shape[0]
+        k_HSD, v_HSD = (tensor.repeat_interleave(repeat, dim=0) for tensor in (k_HSD, v_HSD))
+    if len(set(lengths)) == 1:
+        return _attend(q_HSD, k_HSD, v_HSD, lengths[0], scale=scale, causal=causal)
+    starts: dict[int, list[int]] = {}
+    start = 0
+    for length in lengths:
+        starts.setdefault(length, []).append(start)
+        start += length
+    rows, parts = [], []
+    for length, places in starts.items():
+        row = (torch.tensor(places)[:, None] + torch.arange(length)).flatten().to(q_HSD.device)
+        rows.append(row)
+        q, k, v = (tensor.index_select(1, row) for tensor in (q_HSD, k_HSD, v_HSD))
+        parts.append(_attend(q, k, v, length, scale=scale, causal=causal))
+    order = torch.empty(total, dtype=torch.long, device=q_HSD.device)
+    order[torch.cat(rows)] = torch.arange(total, device=q_HSD.device)
+    return torch.cat(parts).index_select(0, order)
+
+
+def _attend(
+    q_HSD: torch.Tensor, k_HSD: torch.Tensor, v_HSD: torch.Tensor, length: int, *, scale: float, causal: bool
+) -> torch.Tensor:
+    """Attend within segments of one length that lie end to end; returns [S, H, D]."""
+    q, k, v = (tensor.unflatten(1, (-1, length)).transpose(0, 1) for tensor in (q_HSD, k_HSD, v_HSD))
+    out_NHLD = F.scaled_dot_product_attention(q, k, v, scale=scale, is_causal=causal)
+    return out_NHLD.transpose(1, 2).flatten(0, 1)
+
+
+def _no_mask(*args: Any, **options: Any) -> None:
+    """Segments are kept apart by their offsets, not by a mask of S x S."""
+
+
+def register() -> str:
+    """Make the attention known to transformers; returns its name."""
+    AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+    return NAME
