@@ -130,7 +130,7 @@ def test_inference(evaluated: Path, demo_material: Path, tmp_path: Path, what: s
         "max_new_tokens": 8,
     }
     (tmp_path / "i.yaml").write_text(yaml.safe_dump(spec))
-    tao("inference", "--spec", "i.yaml", cwd=tmp_path)
+    tao("inference", "--spec", "i.yaml", "--nproc", "2" if what == "folder" else "1", cwd=tmp_path)
     known = {Path(row["video"]).name: row["response"] for row in results(evaluated)}
     rows = results(tmp_path / "out")
     assert len(rows) == (1 if what == "file" else len(known))

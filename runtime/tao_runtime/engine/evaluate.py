@@ -49,7 +49,7 @@ def evaluate(plan: EvaluatePlan, run_dir: Path, world: World) -> None:
     world.barrier()
     if world.is_main:
         metrics = _judge(plan, run_dir, count, log)
-        outputs = {"results": RESULTS_NAME, "metrics": "metrics.json"}
+        outputs = {"results": RESULTS_NAME} | ({"metrics": "metrics.json"} if plan.save_summary else {})
         log.complete(
             RunRecord(
                 action=plan.action,

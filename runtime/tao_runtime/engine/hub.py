@@ -9,7 +9,6 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from tao_runtime.data.facts import Facts
 from tao_runtime.errors import RunError
-from tao_runtime.plan.model import Plan
 from tao_runtime.spec.base import ModelRef
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
@@ -36,17 +35,3 @@ def fetch_missing(models: Iterable[ModelRef], facts: Facts) -> bool:
             ) from error
         fetched = True
     return fetched
-
-
-def localise(plan: Plan, facts: Facts) -> Plan:
-    """Return the plan with the directories that the models were found in: what the workers read."""
-
-    def directory(label: str, given: str | None) -> str | None:
-        seen = facts.models.get(label)
-        return given if seen is None or seen.directory is None else str(seen.directory)
-
-    model = plan.model
-    changes = {"path": directory("model", model.path)}
-    if model.base_path is not None:
-        changes["base_path"] = directory("base_model", model.base_path)
-    return plan.model_copy(update={"model": model.model_copy(update=changes)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,10 +33,8 @@ SUFFIXES = {
 
 
 def infer(plan: InferencePlan, run_dir: Path, world: World) -> None:
-    """Answer, and write results.json without ground truth. The main rank works alone: there is no state to share."""
-    if not world.is_main:
-        return
-    log, started, clock = RunLog(run_dir, is_main=True), now(), time.monotonic()
+    """Answer this rank's share; the main rank writes results.json, without ground truth. Collective."""
+    log, started, clock = RunLog(run_dir, is_main=world.is_main), now(), time.monotonic()
     base = plan.model.base_path or plan.model.path
     geometry = probe_model(ModelRef("model", base, "model_path")).geometry
     tokenizer = Tokenizer.from_file(str(Path(base) / "tokenizer.json"))
@@ -46,15 +45,27 @@ def infer(plan: InferencePlan, run_dir: Path, world: World) -> None:
     log.gate("base-weights", ok=True, expected=report.expected, matched=report.matched, unused=len(report.unused))
     responder = Responder(model, maker, tokenizer, world.device)
     asked = list(requests(plan))
-    rows = []
-    with StepProgress("infer", len(asked)) as progress:
-        for start in range(0, len(asked), plan.generation.batch_size):
-            chunk = list(enumerate(asked[start : start + plan.generation.batch_size], start))
+    mine, size = list(enumerate(asked))[world.rank :: world.size], plan.generation.batch_size
+    answered: dict[int, Result] = {}
+    with StepProgress("infer", len(mine), enabled=world.is_main) as progress:
+        for start in range(0, len(mine), size):
+            chunk = mine[start : start + size]
             samples = [maker.make(record, index, root, generate=True) for index, (record, root) in chunk]
             answers = responder.answer(samples, plan.generation)
-            rows += [_row(plan, record, answer) for (_, (record, _)), answer in zip(chunk, answers, strict=True)]
+            for (index, (record, _)), answer in zip(chunk, answers, strict=True):
+                answered[index] = _row(plan, record, answer)
             progress.advance(by=len(chunk))
+    part = run_dir / f".answers-{world.rank}.json"
+    part.write_text(json.dumps({index: row.model_dump(mode="json") for index, row in answered.items()}))
+    world.barrier()
+    if not world.is_main:
+        return
+    parts = [run_dir / f".answers-{rank}.json" for rank in range(world.size)]
+    everything = {index: row for part in parts for index, row in json.loads(part.read_text()).items()}
+    rows = [Result.model_validate(everything[str(index)]) for index in range(len(asked))]
     write_results(rows, run_dir / RESULTS_NAME)
+    for part in parts:
+        part.unlink()
     log.complete(
         RunRecord(
             action=plan.action,

@@ -18,7 +18,6 @@ from tao_runtime import __version__
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import PromptOptions
 from tao_runtime.engine.commits import write_atomically
-from tao_runtime.engine.hub import localise
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import find_start
 from tao_runtime.engine.run_dir import CONFIG, LEDGER, PLAN, REPORT, RUN, STATUS, now
@@ -41,7 +40,6 @@ def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, nproc: int |
     """
     if not report.ok:
         raise FindingsError(finding for finding in report.findings if finding.severity == "error")
-    plan = localise(plan, facts)
     run_dir = Path(plan.output_dir)
     refuse_finished(run_dir, plan)
     if isinstance(plan, TrainPlan):

@@ -64,12 +64,16 @@ class Trainer:
         self.checkpoints = Checkpointer(self.run_dir / "checkpoints", plan.checkpoint, self.world, launch_id=launch_id)
         start = self._start()
         loggers = make_loggers(plan.logging, self.run_dir) if self.world.is_main else []
-        with StepProgress("train", total, done=start, enabled=self.world.is_main) as self.progress:
+        with StepProgress("train", total, done=start, enabled=self._on_console) as self.progress:
             self.meter = Meter(self.log, loggers, self.world, self.progress)
             self._loop(start, total)
         for logger in loggers:
             logger.close()
         return self._finish(start, total)
+
+    @property
+    def _on_console(self) -> bool:
+        return self.world.is_main and "console" in self.plan.logging.loggers
 
     def _open(self, label: str, cache_bytes: int) -> SampleSource | None:
         dataset = self.plan.data.train if label == "train" else self.plan.data.val
