@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -15,7 +14,11 @@ from tao_runtime.engine.frames import FrameCache
 from tao_runtime.engine.loggers import MetricLogger
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.run_dir import RunLog
+from tao_runtime.engine.stopwatch import Stopwatch
 from tao_runtime.errors import RunError
+
+# What the time of a step is made of; averages over ranks.
+PHASES = ("data", "forward", "backward", "optimizer", "checkpoint", "validate")
 
 
 class Meter:
@@ -27,22 +30,19 @@ class Meter:
         self.world = world
         self.progress = progress
         self.latest: dict[str, float] = {}
+        self._stopwatch = Stopwatch(world.device)
         self._reset()
 
     def _reset(self) -> None:
-        self._loss = torch.zeros((), dtype=torch.float64)
         self._losses: list[torch.Tensor] = []
         self._norm = torch.zeros(())
         self._weight = self._tokens = self._steps = 0
-        self._seconds: dict[str, float] = {}
         self._since = time.perf_counter()
+        self._cpu_since = time.process_time()
 
-    @contextmanager
-    def time(self, what: str) -> Iterator[None]:
-        """Add the time of a phase."""
-        start = time.perf_counter()
-        yield
-        self._seconds[what] = self._seconds.get(what, 0.0) + time.perf_counter() - start
+    def time(self, phase: str) -> AbstractContextManager[None]:
+        """Add what runs inside to a phase: data, forward, backward, optimizer, checkpoint, validate."""
+        return self._stopwatch.time(phase)
 
     def add_loss(self, numerator: torch.Tensor) -> None:
         """Keep a micro-batch's numerator on its device."""
@@ -62,20 +62,25 @@ class Meter:
             RunError: the loss is not finite.
         """
         mine = torch.stack(self._losses).double().sum().item()
-        total, data_s = self.world.sum([mine, self._seconds.get("data", 0.0)])
+        phases = self._stopwatch.read()
+        seconds = [phases.get(phase, 0.0) for phase in PHASES]
+        total, *seconds = self.world.sum([mine, *seconds])
         elapsed = time.perf_counter() - self._since
         values = {
             "train/loss": total / max(self._weight, 1),
             "train/epoch": float(epoch),
             "optimizer/lr": lr,
             "optimizer/grad_norm": float(self._norm),
-            "train/tokens_per_s": self._tokens / elapsed,
+            "train/tokens": float(self._tokens),
             "train/supervised_tokens": float(self._weight),
+            "train/tokens_per_s": self._tokens / elapsed,
             "time/step_s": elapsed / self._steps,
-            "time/data_s": data_s / self.world.size / self._steps,
+            "time/cpu_s": (time.process_time() - self._cpu_since) / self._steps,
             "cache/hit_share": cache.hits / max(cache.hits + cache.misses, 1),
             "memory/peak_bytes": float(_peak_bytes()),
         }
+        for phase, spent in zip(PHASES, seconds, strict=True):
+            values[f"time/{phase}_s"] = spent / self.world.size / self._steps
         self._emit(step, values)
         if not math.isfinite(values["train/loss"]) or not math.isfinite(values["optimizer/grad_norm"]):
             raise RunError(

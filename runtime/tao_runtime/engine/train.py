@@ -155,15 +155,18 @@ class Trainer:
                 batch = place(next(batches), self.world.device)
             torch.manual_seed(self._noise_seed(step, part))
             self.model.set_requires_gradient_sync(number == len(parts) - 1)
-            numerator = self.model.training_loss(batch)
+            with self.meter.time("forward"):
+                numerator = self.model.training_loss(batch)
             # FSDP averages over ranks; the weight is that of all ranks, so the factor makes the average a sum.
-            (numerator * (self.world.size / max(weight, 1))).backward()
+            with self.meter.time("backward"):
+                (numerator * (self.world.size / max(weight, 1))).backward()
             self.meter.add_loss(numerator.detach())
         if step == 0:
             gate_gradient(self.log, self.model, self.family)
-        norm = clip_gradients(self.model, plan.optimizer.grad_clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        with self.meter.time("optimizer"):
+            norm = clip_gradients(self.model, plan.optimizer.grad_clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         self.meter.add_step(weight=weight, tokens=int(source.ledger.length[records.records].sum()), norm=norm)
         done = step + 1
         self.progress.advance()
@@ -177,9 +180,10 @@ class Trainer:
 
     def _validate(self, done: int) -> None:
         assert self.val_data is not None
-        loss = validate(
-            self.model, self.family, self.val_data, plan=self.plan.validation, world=self.world, budget=self.budget
-        )
+        with self.meter.time("validate"):
+            loss = validate(
+                self.model, self.family, self.val_data, plan=self.plan.validation, world=self.world, budget=self.budget
+            )
         self.meter.report_validation(done, loss)
 
     def _save(self, done: int) -> None:
@@ -191,7 +195,8 @@ class Trainer:
             metrics=self.meter.latest,
             files={},
         )
-        waited = self.checkpoints.save(self.model, self.optimizer, commit)
+        with self.meter.time("checkpoint"):
+            waited = self.checkpoints.save(self.model, self.optimizer, commit)
         self.log.status("checkpoint", step=done, seconds=round(waited, 3), mode=self.plan.checkpoint.mode)
 
     def _finish(self, start: int, total: int) -> RunRecord:

@@ -109,6 +109,9 @@ def make_snapshot(directory: Path) -> None:
         return
     import torch  # noqa: PLC0415 - the rest of this module needs no torch
     from transformers import AutoConfig, AutoModelForImageTextToText  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415
+
+    logging.disable_progress_bar()
 
     temporary = directory.with_name(f".{directory.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
