@@ -132,7 +132,7 @@ def _empty_item() -> Item:
 
 
 def collate(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
-    """Return a micro-batch as one packed row: ids_1S, positions_41S, labels_S, offsets of the samples, all patches.
+    """Return a micro-batch as one packed row: ids_1S, positions_41S, the samples' offsets, all patches, targets_N.
 
     There is always at least one patch: a rank whose samples have no medium still runs the vision tower (on one grey
     token, with weight 0), or the other ranks would wait for it forever.
@@ -143,11 +143,14 @@ def collate(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
     for label in labels:
         label[0] = IGNORED  # the first token of a sample is predicted by none
     positions = [rope_positions(item.ids, item.visual, item.layouts, geometry.merge_size) for item in items]
+    targets = torch.cat(labels)[1:]
     text_S = torch.cat([torch.arange(len(item.ids)) for item in items])
     batch = {
         "input_ids": torch.cat([item.ids for item in items])[None],
         "position_ids": torch.cat([text_S[None], torch.cat(positions, 1)])[:, None],
-        "labels": torch.cat(labels),
+        # Chosen here and not on the device: a mask there would make the host wait to learn how many there are.
+        "predicts": (targets != IGNORED).nonzero().flatten(),
+        "targets": targets[targets != IGNORED],
         "visual": torch.cat([item.visual for item in items])[None],
         "longest": int(lengths.max()),
         "offsets": F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
@@ -200,10 +203,8 @@ def loss(model: Network, batch: Batch) -> torch.Tensor:
     Only the hidden states that predict a supervised token pass the head: the logits of the prompt never exist.
     """
     hidden_SH = _hidden(model, batch)
-    targets_S = batch["labels"][1:]
-    chosen_S = targets_S != IGNORED
     vocabulary = model.config.text_config.vocab_size
-    return summed_nll(hidden_SH[:-1][chosen_S], targets_S[chosen_S], model.lm_head, vocabulary=vocabulary)
+    return summed_nll(hidden_SH[batch["predicts"]], batch["targets"], model.lm_head, vocabulary=vocabulary)
 
 
 def collate_prompts(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
