@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,73 +19,147 @@ from torch.distributed.checkpoint import load, save  # type: ignore[attr-defined
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from tao_runtime.engine.commits import Commit, commit_name, prune, seal
+from tao_runtime.engine.commits import SAVING, Commit, commit_name, hash_files, prune, seal
 from tao_runtime.engine.dist import World
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import CheckpointPlan
 
 State = dict[str, dict[str, Any]]  # part -> name -> tensor or plain value
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of a save."""
+
+    step: int
+    waited_s: float  # training had to wait this long
+    error: str | None = None  # the disk refused something; what was committed before is as it was
+
+
+class SaveFailedError(Exception):
+    """A save failed for a reason outside this program; known to every rank."""
 
 
 class Checkpointer:
-    """Saves commits of one run. At most one save is under way; a failed one surfaces at the next call."""
+    """Saves commits of one run. At most one save is under way; a failed one is told, and the next one tries again."""
 
     def __init__(self, root: Path, plan: CheckpointPlan, world: World, *, launch_id: str) -> None:
         self.root = root
         self.plan = plan
         self.world = world
         self.launch_id = launch_id
-        self.last_step: int | None = None
+        self.last_step: int | None = None  # the newest commit of this launch
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._ended: list[Saved] = []
         # Its own group: an asynchronous save must not interleave its collectives with training's.
         self._group = dist.new_group(backend="gloo")
         if world.is_main:
             root.mkdir(parents=True, exist_ok=True)
         world.barrier()
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, commit: Commit) -> float:
-        """Save and commit, or start to; returns the seconds that training had to wait."""
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, commit: Commit) -> None:
+        """Save and commit, or start to. What became of it is told by `ended`."""
         start = time.monotonic()
-        self.finish()
-        temporary = self.root / f".saving-{commit_name(commit.step)}-{self.launch_id}"
-        if self.world.is_main:
-            _write_small_parts(temporary, commit)
-        self.world.barrier()
+        self.wait()
         state = _state(model, optimizer)
-        if self.plan.mode == "async":
-            state = _snapshot(state)
-            self._thread = threading.Thread(target=self._guard, args=(state, temporary, commit), name="checkpoint")
-            self._thread.start()
-        else:
-            self._write(state, temporary, commit)
-        self.last_step = commit.step
-        return time.monotonic() - start
+        if self.plan.mode == "sync":
+            self._write(state, commit, start=start, stall=None)
+            return
+        # Copied before training goes on: it changes the tensors in place.
+        state = _snapshot(state)
+        stall = time.monotonic() - start
+        # A daemon: a process whose peer died must be able to end.
+        self._thread = threading.Thread(target=self._guard, args=(state, commit, start, stall), daemon=True)
+        self._thread.start()
 
-    def finish(self) -> None:
-        """Wait for the save under way; raises what it raised."""
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait for the save under way, if there is one; raises a fault of the program, not one of the disk."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                return
             self._thread = None
         if self._error is not None:
             error, self._error = self._error, None
-            raise RunError(f"saving a checkpoint failed: {error}; the last commit is kept") from error
+            raise error
 
-    def _guard(self, state: State, temporary: Path, commit: Commit) -> None:
+    def ended(self) -> list[Saved]:
+        """Return the saves that ended since the last call; costs nothing, waits for nothing."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _guard(self, state: State, commit: Commit, start: float, stall: float) -> None:
         try:
-            self._write(state, temporary, commit)
-        except BaseException as error:  # noqa: BLE001 - a thread's error is re-raised by finish()
+            self._write(state, commit, start=start, stall=stall)
+        except BaseException as error:  # noqa: BLE001 - a thread's error is raised by wait()
             self._error = error
 
-    def _write(self, state: State, temporary: Path, commit: Commit) -> None:
+    def _write(self, state: State, commit: Commit, *, start: float, stall: float | None) -> None:
+        temporary = self.root / f"{SAVING}{commit_name(commit.step)}-{self.launch_id}"
+        failure = None
+        try:
+            self._write_and_seal(state, temporary, commit)
+            self.last_step = commit.step
+            self._together(lambda: prune(self.root, self.plan.max_keep) if self.world.is_main else None)
+        except SaveFailedError as error:
+            failure = str(error)
+            if self.world.is_main:
+                shutil.rmtree(temporary, ignore_errors=True)
+        self._ended = [
+            *self._ended,
+            Saved(commit.step, time.monotonic() - start if stall is None else stall, failure),
+        ]
+
+    def _write_and_seal(self, state: State, temporary: Path, commit: Commit) -> None:
+        main = self.world.is_main
+        self._together(lambda: _write_small_parts(temporary, commit) if main else None)
         for part, values in state.items():
-            # The writer syncs its files before the collective that ends the save.
-            save(values, checkpoint_id=temporary / part, process_group=self._group)
-        dist.barrier(self._group)
-        if self.world.is_main:
-            seal(temporary, self.root / commit_name(commit.step), commit)
-            prune(self.root, self.plan.max_keep)
-        dist.barrier(self._group)
+            try:
+                # The writer syncs its files before the collective that ends the save.
+                save(values, checkpoint_id=temporary / part, process_group=self._group)
+            except CheckpointException as error:
+                raise _outside(error) from error
+        mine = [f"{part}/{path.name}" for part in state for path in (temporary / part).glob(f"__{self.world.rank}_*")]
+        hashes: dict[str, str] = {}
+        for found in self._together(lambda: hash_files(temporary, mine)):
+            hashes.update(found)
+        sealed = commit.model_copy(update={"hashes": hashes})
+        self._together(lambda: seal(temporary, self.root / commit_name(commit.step), sealed) if main else None)
+
+    def _together(self, act: Callable[[], T]) -> list[T]:
+        """Do something on every rank and return what each got. All ranks go on, or none does."""
+        result, error = None, None
+        try:
+            result = act()
+        except OSError as caught:
+            error = f"rank {self.world.rank}: {caught}"
+        told: list[Any] = [None] * self.world.size
+        dist.all_gather_object(told, (result, error), group=self._group)
+        errors = [text for _, text in told if text]
+        if errors:
+            raise SaveFailedError("; ".join(errors))
+        return [value for value, _ in told]
+
+
+def _outside(error: CheckpointException) -> BaseException:
+    """Return a failed save for what a disk can cause, and the error itself for what is a fault of the program."""
+    failures = {rank: wrapped[0] for rank, wrapped in error.failures.items()}
+    # torch's writer turns an OSError of the file under it into a RuntimeError.
+    if not all(isinstance(failure, OSError | RuntimeError) for failure in failures.values()):
+        return error
+    return SaveFailedError("; ".join(f"rank {rank}: {_reason(failure)}" for rank, failure in failures.items()))
+
+
+def _reason(failure: BaseException) -> str:
+    """Return the system's words where they are in the chain of causes."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return str(failure).splitlines()[0]
 
 
 def _write_small_parts(temporary: Path, commit: Commit) -> None:
@@ -95,7 +172,10 @@ def _write_small_parts(temporary: Path, commit: Commit) -> None:
     for name, value in parts.items():
         path = temporary / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value))
+        with path.open("w") as file:
+            file.write(json.dumps(value))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
@@ -105,9 +185,9 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
 
 
 def _snapshot(value: Any) -> Any:
-    """Copy every tensor, so that training may go on while the copy is written."""
+    """Copy every tensor into host memory, so that training may go on while the copy is written."""
     if isinstance(value, torch.Tensor):
-        return value.detach().clone()
+        return value.detach().clone() if value.device.type == "cpu" else value.detach().cpu()
     if isinstance(value, dict):
         return {key: _snapshot(item) for key, item in value.items()}
     return [_snapshot(item) for item in value] if isinstance(value, list) else value

@@ -5,10 +5,13 @@ A save goes to a temporary name, is synced, gets its COMMIT, and is renamed; the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -18,6 +21,7 @@ from tao_runtime.errors import Frozen, InputError
 COMMIT = "COMMIT"
 POINTER = "latest_checkpoint.txt"
 NAME = re.compile(r"^iter_(\d{9})$")
+SAVING = ".saving-"
 
 
 class Commit(Frozen):
@@ -30,6 +34,9 @@ class Commit(Frozen):
     spec_sha256: str
     metrics: dict[str, float] = Field(default_factory=dict)
     files: dict[str, int] = Field(description="bytes of every file")
+    hashes: dict[str, str] = Field(default_factory=dict, description="sha256 of every file")
+    parts: dict[str, str] = Field(default_factory=dict, description="what `identity` is made of, hashed one by one")
+    version: str = Field(default="", description="of this package, when it was saved")
 
 
 def commit_name(step: int) -> str:
@@ -59,16 +66,51 @@ def _read_commit(path: Path) -> Commit:
         ) from error
 
 
-def damage(directory: Path, commit: Commit) -> list[str]:
-    """Return what is wrong with a committed checkpoint's files: missing, or of another size."""
-    problems = []
+def list_uncommitted(root: Path) -> list[str]:
+    """Return the names of what a save that died has left under `root`. Such directories never count."""
+    names = [path.name for path in root.glob("iter_*") if path.is_dir() and not (path / COMMIT).is_file()]
+    return sorted([*names, *(path.name for path in root.glob(f"{SAVING}*"))])
+
+
+def damage(directory: Path, commit: Commit, *, hashes: bool = False) -> list[str]:
+    """Return what is wrong with a committed checkpoint's files: missing, of another size, or with another content.
+
+    Sizes cost nothing. Hashes cost a reading of every byte: once per launch, by the launcher, not by every rank.
+    """
+    problems, sound = [], []
     for name, size in commit.files.items():
         path = directory / name
         if not path.is_file():
             problems.append(f"{name}: missing")
         elif path.stat().st_size != size:
             problems.append(f"{name}: {path.stat().st_size} bytes, committed with {size}")
+        else:
+            sound.append(name)
+    if hashes:
+        found = hash_files(directory, [name for name in sound if name in commit.hashes])
+        problems += [
+            f"{name}: sha256 {digest[:12]}, committed with {commit.hashes[name][:12]}"
+            for name, digest in found.items()
+            if digest != commit.hashes[name]
+        ]
     return problems
+
+
+def hash_files(directory: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the sha256 of files by their names relative to a directory. Hashing runs beside Python, in 4 threads."""
+    names = sorted(names)
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(names, pool.map(lambda name: _sha256(directory / name), names), strict=True))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_names(directory: Path) -> list[str]:
+    """Return the names of all files under a directory, relative to it."""
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -92,12 +134,21 @@ def sync_directory(path: Path) -> None:
 
 
 def seal(temporary: Path, final: Path, commit: Commit) -> None:
-    """Turn a complete save into a commit: COMMIT, rename, pointer."""
-    files = {
-        str(path.relative_to(temporary)): path.stat().st_size for path in sorted(temporary.rglob("*")) if path.is_file()
-    }
-    commit = commit.model_copy(update={"files": files})
+    """Turn a complete save into a commit: sizes and hashes, COMMIT, rename, pointer.
+
+    `commit.hashes` may hold what other processes hashed already; the rest is hashed here.
+    """
+    names = file_names(temporary)
+    known = {name: commit.hashes[name] for name in names if name in commit.hashes}
+    hashes = {**known, **hash_files(temporary, set(names) - set(known))}
+    sizes = {name: (temporary / name).stat().st_size for name in names}
+    commit = commit.model_copy(update={"files": sizes, "hashes": hashes})
+    for directory in [path for path in temporary.rglob("*") if path.is_dir()]:
+        sync_directory(directory)
     write_atomically(temporary / COMMIT, commit.model_dump_json(by_alias=True, indent=1))
+    if (final / COMMIT).is_file():  # the same step of the same run: what is committed stays
+        shutil.rmtree(temporary)
+        return
     if final.exists():  # an older attempt at this step that was never committed
         shutil.rmtree(final)
     temporary.rename(final)
@@ -112,7 +163,7 @@ def prune(root: Path, max_keep: int) -> list[str]:
         return []
     newest = commits[-1][0]
     old = [path for path, _ in commits[:-max_keep]] if max_keep > 0 else []
-    old += [path for path in root.glob(".saving-*") if path.stat().st_mtime < (newest / COMMIT).stat().st_mtime]
+    old += [path for path in root.glob(f"{SAVING}*") if path.stat().st_mtime < (newest / COMMIT).stat().st_mtime]
     for path in old:
         shutil.rmtree(path)
     return [path.name for path in old]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import find_start
 from tao_runtime.engine.run_dir import CONFIG, LEDGER, PLAN, REPORT, RUN, STATUS, now
+from tao_runtime.engine.supervise import run_child
 from tao_runtime.errors import ExitCode, Finding, FindingsError, Fix, RunError, StoppedError
 from tao_runtime.plan.ledger import Ledger, SampleRules, make_ledger
 from tao_runtime.plan.model import DatasetPlan, EvaluatePlan, InferencePlan, Plan, TrainPlan
@@ -152,14 +152,15 @@ def run_workers(run_dir: Path, action: str, world: int) -> None:
 
     Raises:
         RunError: a worker failed; what it said is on the terminal and in status.jsonl.
+        StoppedError: the run was asked to stop, and did.
     """
     worker = ["-m", "tao_runtime.engine.worker", action, str(run_dir)]
     if world == 1:
         command = [sys.executable, *worker]
     else:
         # On one machine the loopback is enough; a container without a network cannot resolve its own name.
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
-        command = [sys.executable, *torchrun, f"--nproc-per-node={world}", *worker]
+        agent = ["-m", "tao_runtime.engine.agent", str(run_dir), "--standalone", "--local-addr=127.0.0.1"]
+        command = [sys.executable, *agent, f"--nproc-per-node={world}", *worker]
     environment = {
         **os.environ,
         "TAO_RUN_LAUNCH_ID": uuid.uuid4().hex[:8],
@@ -167,24 +168,29 @@ def run_workers(run_dir: Path, action: str, world: int) -> None:
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TOKENIZERS_PARALLELISM": "false",
     }
-    code = subprocess.run(command, env=environment, check=False).returncode
-    if code == ExitCode.STOPPED:
+    before = _num_events(run_dir)
+    ended = run_child(command, environment)
+    if ended.code == 0:
+        return
+    events = list(_read_events(run_dir / STATUS))[before:]
+    said = {str(event["event"]): event for event in events}  # the last of each kind
+    # torchrun has its own exit code when it was signalled itself; what the ranks wrote is the truth.
+    if ended.code == ExitCode.STOPPED or "stopped" in said:
         raise StoppedError(f"{run_dir}: stopped on request; run the same command again to go on")
-    if code != 0:
-        raise RunError(f"{run_dir}: {action} failed (exit code {code}). {_last_words(run_dir)}")
+    if ended.asked is not None and "failed" not in said and "start" not in said:
+        raise StoppedError(f"{run_dir}: stopped on request ({ended.asked}) before the first step")
+    how = f"was ended by {ended.signal}" if ended.signal else f"failed (exit code {ended.code})"
+    raise RunError(f"{run_dir}: {action} {how}. {said.get('failed', {}).get('reason', '')}".rstrip())
 
 
-def _last_words(run_dir: Path) -> str:
-    """Return what a worker wrote about its failure, if it could."""
-    status = run_dir / STATUS
-    if not status.is_file():
-        return ""
-    failures = [event for event in _read_events(status) if event.get("event") == "failed"]
-    return str(failures[-1]["reason"]) if failures else ""
+def _num_events(run_dir: Path) -> int:
+    return sum(1 for _ in _read_events(run_dir / STATUS))
 
 
 def _read_events(status: Path) -> Iterator[dict[str, object]]:
     """Yield the events of status.jsonl. A process that was killed may have left half a line."""
+    if not status.is_file():
+        return
     for line in status.read_text().splitlines():
         with suppress(ValueError):
             event = json.loads(line)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tao_runtime.engine.commits import damage, list_commits
+from pydantic import JsonValue
+
+from tao_runtime import __version__
+from tao_runtime.engine.commits import Commit, damage, list_commits, list_uncommitted
 from tao_runtime.errors import Finding, FindingsError, Fix
-from tao_runtime.plan.identity import resume_identity
+from tao_runtime.plan.identity import identity_parts, resume_identity
 from tao_runtime.plan.model import TrainPlan
 
 How = Literal["fresh", "warm-start", "resume"]
@@ -21,36 +25,113 @@ class Start:
     how: How
     step: int = 0
     commit: Path | None = None  # a committed checkpoint to load
+    ignored: tuple[str, ...] = ()  # what saves that died have left under checkpoints/
+    saved_by: str | None = None  # the version that saved the commit, where it is another than this
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """Return what is not wrong but must be said: (name, sentence)."""
+        said = []
+        if self.ignored:
+            said.append(("half-written", f"checkpoints/{', '.join(self.ignored)}: no COMMIT, so they do not count"))
+        if self.saved_by is not None:
+            text = f"{self.commit} was saved by version {self.saved_by}; this is {__version__}"
+            said.append(("version", text))
+        return said
 
 
-def find_start(run_dir: Path, plan: TrainPlan) -> Start:
+def find_start(run_dir: Path, plan: TrainPlan, *, hashes: bool = True) -> Start:
     """Return where the run starts. Changes nothing on disk.
+
+    `hashes` reads every byte of the newest commit (measured: 1.5 GB/s where the disk keeps up); without, its sizes
+    are checked.
 
     Raises:
         FindingsError: there are commits, and they are another run's, damaged, or not to be resumed.
     """
-    commits = list_commits(run_dir / "checkpoints")
+    root = run_dir / "checkpoints"
+    commits, ignored = list_commits(root), tuple(list_uncommitted(root))
     if not commits:
-        return Start("warm-start" if plan.checkpoint.warm_start else "fresh")
+        return Start("warm-start" if plan.checkpoint.warm_start else "fresh", ignored=ignored)
     directory, commit = commits[-1]
+    refused = _refusal(directory, commit, plan)
+    if refused is None and (problems := damage(directory, commit, hashes=hashes)):
+        refused = _finding(
+            f"{directory}: {'; '.join(problems[:3])}" + (f"; {len(problems) - 3} more" if problems[3:] else ""),
+            "the files as they were committed",
+            "restore the files, or move this checkpoint away to resume from an older one",
+        )
+    if refused is not None:
+        raise FindingsError([refused])
+    saved_by = commit.version if commit.version not in ("", __version__) else None
+    return Start("resume", commit.step, directory, ignored, saved_by)
+
+
+def _refusal(directory: Path, commit: Commit, plan: TrainPlan) -> Finding | None:
+    """Return why a commit may not be resumed by a plan, if so."""
     total = plan.steps.total or 0
-    saw, want, fix = None, "", None
     if not plan.checkpoint.resume:
-        saw, want = f"{directory} is a commit of an earlier run", "an empty directory"
-        fix = Fix(
-            text="set train.resume=true to go on from it, or choose another results_dir", patch={"train.resume": True}
+        return _finding(
+            f"{directory} is a commit of an earlier run",
+            "an empty directory",
+            "set train.resume=true to go on from it, or choose another results_dir",
+            resume=True,
         )
-    elif commit.identity != resume_identity(plan):
-        saw = f"{directory} was saved with another model, data, global batch, optimizer or seed"
-        want, fix = "a checkpoint of this very run", Fix(text="choose another results_dir, or restore the spec")
-    elif commit.step > total:
-        saw, want = f"{directory} has {commit.step} steps, the plan {total}", "a plan that goes beyond its checkpoint"
-        fix = Fix(text="raise train.epoch, or choose another results_dir")
-    elif problems := damage(directory, commit):
-        saw, want = f"{directory}: {'; '.join(problems[:3])}", "the files as they were committed"
-        fix = Fix(text="restore the files, or move this checkpoint away to resume from an older one")
-    if saw is not None:
-        raise FindingsError(
-            [Finding(rule="run/resume", severity="error", where="results_dir", saw=saw, want=want, fix=fix)]
+    if commit.identity != resume_identity(plan):
+        parts = identity_parts(plan)
+        other = [name for name, value in commit.parts.items() if parts.get(name) != value]
+        return _finding(
+            f"{directory} was saved with another model, data, global batch, optimizer or seed"
+            + (f" (other: {', '.join(other)})" if other else ""),
+            "a checkpoint of this very run",
+            "choose another results_dir, or restore the spec",
         )
-    return Start("resume", commit.step, directory)
+    if commit.step > total:
+        return _finding(
+            f"{directory} has {commit.step} steps, the plan {total}",
+            "a plan that goes beyond its checkpoint",
+            "raise train.epoch, or choose another results_dir",
+        )
+    return None
+
+
+def _finding(saw: str, want: str, fix: str, *, resume: bool = False) -> Finding:
+    patch: dict[str, JsonValue] | None = {"train.resume": True} if resume else None
+    return Finding(
+        rule="run/resume", severity="error", where="results_dir", saw=saw, want=want, fix=Fix(text=fix, patch=patch)
+    )
+
+
+def check_unchanged(plan: TrainPlan) -> None:
+    """Compare the annotation files with the plan's, so that what was checked is what is trained on.
+
+    Raises:
+        FindingsError: a file is gone or was changed since the plan was made.
+    """
+    findings = []
+    for dataset in (plan.data.train, plan.data.val):
+        if dataset is None or dataset.sha256 is None:
+            continue
+        saw = _changed(Path(dataset.annotation), dataset.sha256)
+        if saw is not None:
+            findings.append(
+                Finding(
+                    rule="run/data-changed",
+                    severity="error",
+                    where=dataset.annotation,
+                    saw=saw,
+                    want=f"the file that was checked before the launch (sha256 {dataset.sha256[:12]})",
+                    fix=Fix(text="run the command again: it checks the file as it is now"),
+                )
+            )
+    if findings:
+        raise FindingsError(findings)
+
+
+def _changed(path: Path, sha256: str) -> str | None:
+    """Return how a file differs from what it was, if it does."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return str(error)
+    return None if found == sha256 else f"sha256 {found[:12]}"

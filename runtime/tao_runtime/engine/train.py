@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tao_runtime import __version__
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.engine.build import Built, build_sharded
 from tao_runtime.engine.checkpoint import Checkpointer, load_commit
@@ -24,13 +26,14 @@ from tao_runtime.engine.loggers import make_loggers
 from tao_runtime.engine.meter import Meter
 from tao_runtime.engine.optimizer import clip_gradients, make_optimizer, set_lr
 from tao_runtime.engine.progress import StepProgress
-from tao_runtime.engine.resume import find_start
+from tao_runtime.engine.resume import check_unchanged, find_start
 from tao_runtime.engine.run_dir import RunLog, RunRecord, now
 from tao_runtime.engine.samples import SampleSource
+from tao_runtime.engine.stop import StopRequest
 from tao_runtime.engine.validate import validate
-from tao_runtime.errors import RunError
+from tao_runtime.errors import RunError, StoppedError
 from tao_runtime.plan.batches import Indices, StepBatch, step_batch
-from tao_runtime.plan.identity import resume_identity
+from tao_runtime.plan.identity import identity_parts, resume_identity
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.plan.schedule import lr_factor
 from tao_runtime.spec.base import ModelRef
@@ -39,7 +42,8 @@ from tao_runtime.spec.base import ModelRef
 class Trainer:
     """One run of one plan on this process."""
 
-    def __init__(self, plan: TrainPlan, run_dir: Path, world: World) -> None:
+    def __init__(self, plan: TrainPlan, run_dir: Path, world: World, stop: StopRequest) -> None:
+        self.stop = stop
         self.plan = plan
         self.run_dir = run_dir
         self.world = world
@@ -66,7 +70,11 @@ class Trainer:
         loggers = make_loggers(plan.logging, self.run_dir) if self.world.is_main else []
         with StepProgress("train", total, done=start, enabled=self._on_console) as self.progress:
             self.meter = Meter(self.log, loggers, self.world, self.progress)
-            self._loop(start, total)
+            try:
+                self._loop(start, total)
+            except BaseException:
+                self.checkpoints.wait(timeout_s=60)  # a save under way still counts
+                raise
         for logger in loggers:
             logger.close()
         return self._finish(start, total)
@@ -95,7 +103,12 @@ class Trainer:
 
     def _start(self) -> int:
         """Resume or start; returns the step to begin with. The log says which it was."""
-        begin = find_start(self.run_dir, self.plan)
+        check_unchanged(self.plan)
+        begin = find_start(self.run_dir, self.plan, hashes=False)  # the launcher has read every byte
+        for kind, text in begin.remarks():
+            self.log.status("warning", rule=f"run/{kind}", text=text)
+            if self.world.is_main:
+                print(f"warning[run/{kind}] {text}", file=sys.stderr, flush=True)
         if begin.commit is not None:
             load_commit(begin.commit, self.model, self.optimizer, say=lambda text: None)
         self.log.status("start", how=begin.how, step=begin.step, source=str(begin.commit or self.directory))
@@ -113,6 +126,22 @@ class Trainer:
                 self._validate(done)
             if self.plan.checkpoint.enabled and self._due(self.plan.checkpoint.every_steps, done, total):
                 self._save(done)
+            self._tell_saves()
+            if self.stop.agreed() and done < total:
+                self._end_early(done)
+        self.stop.settle()
+
+    def _end_early(self, done: int) -> None:
+        """Save, say so, and raise: the run was asked to stop."""
+        self.stop.settle()
+        if self.plan.checkpoint.enabled:
+            self.checkpoints.wait()
+            if self.checkpoints.last_step != done:
+                self._save(done)
+            self._wait_for_saves(done)
+        kept = f"step {done} is committed" if self.plan.checkpoint.enabled else "checkpoints are off: nothing is saved"
+        self.log.status("stopped", step=done, signal=self.stop.signal or "on another rank")
+        raise StoppedError(f"stopped on request after step {done} of {self.plan.steps.total}; {kept}")
 
     @staticmethod
     def _due(every: int | None, done: int, total: int) -> bool:
@@ -191,17 +220,42 @@ class Trainer:
             step=done,
             world_size=self.world.size,
             identity=resume_identity(self.plan),
+            parts=identity_parts(self.plan),
+            version=__version__,
             spec_sha256=self.plan.spec_sha256,
             metrics=self.meter.latest,
             files={},
         )
         with self.meter.time("checkpoint"):
-            waited = self.checkpoints.save(self.model, self.optimizer, commit)
-        self.log.status("checkpoint", step=done, seconds=round(waited, 3), mode=self.plan.checkpoint.mode)
+            self.checkpoints.save(self.model, self.optimizer, commit)
+
+    def _tell_saves(self) -> None:
+        """Log the saves that ended. A failed one is said aloud, and training goes on: the next one tries again."""
+        for saved in self.checkpoints.ended():
+            seconds, mode = round(saved.waited_s, 3), self.plan.checkpoint.mode
+            if saved.error is None:
+                self.log.status("checkpoint", step=saved.step, seconds=seconds, mode=mode)
+                continue
+            self.log.status("checkpoint-failed", step=saved.step, seconds=seconds, mode=mode, reason=saved.error)
+            if self.world.is_main:
+                self.progress.say(f"step {saved.step} could not be saved ({saved.error}); older commits are kept")
+
+    def _wait_for_saves(self, step: int) -> None:
+        """Wait for the last save; raises if its commit is not there."""
+        with self.meter.time("checkpoint"):
+            self.checkpoints.wait()
+        self._tell_saves()
+        if self.checkpoints.last_step != step:
+            kept = self.checkpoints.last_step
+            raise RunError(
+                f"step {step} could not be saved: the reasons are in status.jsonl. The newest commit of this launch is "
+                f"{'none' if kept is None else f'step {kept}'}. Fix: free disk space, and run the same command again"
+            )
 
     def _finish(self, start: int, total: int) -> RunRecord:
         plan, outputs = self.plan, {}
-        self.checkpoints.finish()
+        if plan.checkpoint.enabled and start < total:
+            self._wait_for_saves(total)
         if self.checkpoints.last_step is not None:
             outputs["checkpoint"] = f"checkpoints/iter_{self.checkpoints.last_step:09d}"
         if plan.checkpoint.export_safetensors:

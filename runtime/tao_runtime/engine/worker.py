@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
 
 import torch
+from torch.distributed import DistError
 
 from tao_runtime.engine.dist import World, join_world
 from tao_runtime.engine.evaluate import evaluate
 from tao_runtime.engine.infer import infer
 from tao_runtime.engine.run_dir import PLAN, RunLog
+from tao_runtime.engine.stop import listen_for_stop
+from tao_runtime.engine.supervise import die_with_parent
 from tao_runtime.engine.train import Trainer
-from tao_runtime.errors import ExitCode, TaoError
+from tao_runtime.errors import ExitCode, StoppedError, TaoError
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
+
+# Gloo has no exception of its own for a peer that is gone.
+GLOO_LOST = re.compile(r"[Cc]onnection (closed|reset) by peer|Connection refused|Timed out waiting|gloo/transport")
 
 
 def run_action(action: str, run_dir: Path, world: World) -> None:
     """Execute the plan of a run directory."""
     text = (run_dir / PLAN).read_text()
     if action == "train":
-        Trainer(TrainPlan.model_validate_json(text), run_dir, world).run()
+        with listen_for_stop(world) as stop:
+            Trainer(TrainPlan.model_validate_json(text), run_dir, world, stop).run()
     elif action == "evaluate":
         evaluate(EvaluatePlan.model_validate_json(text), run_dir, world)
     else:
@@ -31,17 +39,34 @@ def run_action(action: str, run_dir: Path, world: World) -> None:
 
 def main(action: str, run_dir: Path) -> int:
     """Run, and turn errors of ours into one line, a status event and an exit code."""
+    die_with_parent()
     warnings.filterwarnings("ignore", message=".*(Gloo|destroy_process_group|_flatten).*")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     rank = int(os.environ.get("RANK", "0"))
     try:
         with join_world() as world:
             run_action(action, run_dir, world)
+    except StoppedError as stopped:
+        if rank == 0:
+            print(stopped, file=sys.stderr, flush=True)
+        return int(stopped.exit_code)
+    except DistError as error:
+        return lost_peer(rank, error)
+    except RuntimeError as error:
+        if not GLOO_LOST.search(str(error)):
+            raise
+        return lost_peer(rank, error)
     except TaoError as error:
         print(f"rank {rank}: {error}", file=sys.stderr, flush=True)
         RunLog(run_dir, is_main=True).status("failed", rank=rank, reason=str(error))
         return int(error.exit_code)
     return int(ExitCode.DONE)
+
+
+def lost_peer(rank: int, error: RuntimeError) -> int:
+    """Say that this rank ends because another one is gone. The launcher knows which, and names it."""
+    print(f"rank {rank}: lost another rank: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+    return int(ExitCode.FAILED)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,27 @@ from tao_runtime.plan.model import TrainPlan
 
 
 def resume_identity(plan: TrainPlan) -> str:
-    """Return the sha256 of what decides the meaning of a checkpoint.
+    """Return the sha256 of what decides the meaning of a checkpoint."""
+    return _sha256(_parts(plan))
+
+
+def identity_parts(plan: TrainPlan) -> dict[str, str]:
+    """Return the sha256 of each part of the identity, by name: what tells which of them is another."""
+    return {name: _sha256(part) for name, part in _parts(plan).items()}
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _parts(plan: TrainPlan) -> dict[str, object]:
+    """Return what a checkpoint means.
 
     The model and what of it is trained, the data and their order, the global batch, the optimizer, the seed. Not the
     number of epochs, the schedule, the mesh, paths or logging: those may change between launches.
     """
     model, data = plan.model, plan.data
-    parts = {
+    return {
         "family": plan.family,
         "model": [model.path, model.revision, model.lora and model.lora.model_dump(), model.max_length],
         "trained": [model.freeze_pattern, model.trainable_pattern, model.trainable_map],
@@ -25,4 +39,3 @@ def resume_identity(plan: TrainPlan) -> str:
         "optimizer": [plan.optimizer.name, plan.precision.master],
         "seed": plan.seed,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
