@@ -49,8 +49,8 @@ def make_data(folder: Path) -> None:
 def measure(folder: Path) -> None:
     """Run in a process of its own, so that the peak is that of the analysis alone."""
     start = time.perf_counter(), time.process_time()
-    from tao_runtime.deft.gaps import find_gaps  # noqa: PLC0415  the import is part of what a user waits for
-    from tao_runtime.deft.records import open_set  # noqa: PLC0415
+    from tao_runtime.deft.gaps import find_gaps
+    from tao_runtime.deft.records import open_set
 
     imports_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     report = find_gaps(folder, source=open_set(folder), gaps_parquet=folder / "gaps.parquet")

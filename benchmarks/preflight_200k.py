@@ -25,7 +25,7 @@ RESULT = Path(__file__).parent / "results" / "preflight_200k.json"
 def make_project(root: Path) -> None:
     """Make the data, and a spec that is right."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from factory import make_clip, make_record, make_snapshot, write_annotations  # noqa: PLC0415 - large libraries
+    from factory import make_clip, make_record, make_snapshot, write_annotations
 
     for number in range(NUM_CLIPS):
         make_clip(root / "train" / f"clip_{number:04}.mp4", seed=number)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from tao_runtime.engine.cluster import Cluster
     from tao_runtime.preflight.prepare import Prepared
 
 Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
@@ -17,9 +18,20 @@ Nproc = Annotated[int | None, typer.Option("--nproc", min=1, help="Processes; de
 Json = Annotated[bool, typer.Option("--json", help="Print run.json when done.")]
 
 
-def train(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
+def train(
+    spec: Spec,
+    overrides: Overrides = None,
+    nproc: Nproc = None,
+    nnodes: Annotated[int, typer.Option(min=1, help="Machines; --nproc is then the processes on each.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Which of the machines this is.")] = 0,
+    rdzv_endpoint: Annotated[str, typer.Option(help="host:port of machine 0, where all meet.")] = "",
+    as_json: Json = False,
+) -> None:
     """Check a spec, then train: refuses on errors, resumes where an interrupted run was committed."""
-    run_action("train", spec, overrides or [], nproc=nproc, as_json=as_json)
+    from tao_runtime.engine.cluster import Cluster
+
+    cluster = Cluster(nnodes, node_rank, rdzv_endpoint)
+    run_action("train", spec, overrides or [], nproc=nproc, as_json=as_json, cluster=cluster)
 
 
 def evaluate(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
@@ -37,22 +49,32 @@ def quantize(spec: Spec, overrides: Overrides = None) -> None:
     run_action("quantize", spec, overrides or [], nproc=None, as_json=False)
 
 
-def run_action(action: str, spec: Path, overrides: list[str], *, nproc: int | None, as_json: bool) -> Path | None:
-    """Prepare and launch; returns the run directory."""
+def run_action(
+    action: str,
+    spec: Path,
+    overrides: list[str],
+    *,
+    nproc: int | None,
+    as_json: bool,
+    cluster: Cluster | None = None,
+) -> None:
+    """Prepare, launch, and print what came of it: on the first machine, which writes it."""
     from tao_runtime.cli import show
 
-    prepared = checked(action, spec, overrides, nproc=nproc)
+    world = nproc * cluster.nodes if nproc is not None and cluster is not None else nproc
+    prepared = checked(action, spec, overrides, nproc=world)
     from tao_runtime.engine.hub import fetch_missing
-    from tao_runtime.engine.launch import launch
+    from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
 
     if fetch_missing(prepared.spec.models(), prepared.facts):
-        prepared = checked(action, spec, overrides, nproc=nproc)  # again, with all that the files tell
+        prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
     assert prepared.plan is not None
-    run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, nproc=nproc)
+    run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, cluster=cluster or ALONE)
+    if cluster is not None and cluster.rank:
+        return
     record = json.loads((run_dir / RUN).read_text())
     print(json.dumps(record) if as_json else show.run_text(run_dir, record))
-    return run_dir
 
 
 def checked(action: str, spec: Path, overrides: list[str], *, nproc: int | None) -> Prepared:

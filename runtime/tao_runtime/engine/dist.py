@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ class World:
     def barrier(self) -> None:
         """Wait for every rank. On gloo, so that it does not synchronise a GPU."""
         dist.barrier(self.control)
+
+    def agreed_id(self) -> str:
+        """Return a name that is new and the same on every rank. Collective."""
+        drawn = torch.tensor([secrets.randbits(40)])
+        dist.broadcast(drawn, src=0, group=self.control)
+        return f"{int(drawn):010x}"
 
     def sum(self, values: list[float]) -> list[float]:
         """Return the element-wise sum over all ranks, in float64."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from tokenizers import Tokenizer
 from tao_runtime import __version__
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import PromptOptions
+from tao_runtime.engine.cluster import Cluster
 from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import find_start
@@ -27,12 +27,14 @@ from tao_runtime.plan.model import DatasetPlan, EvaluatePlan, InferencePlan, Pla
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
 
+ALONE = Cluster()
+
 # Environment variables that explain a run. Names of all others are recorded, their values are not.
 RECORDED = ("CUDA_VISIBLE_DEVICES", "NCCL_DEBUG", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SLURM_JOB_ID", "WORLD_SIZE")
 
 
-def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, nproc: int | None = None) -> Path:
-    """Run a plan whose report passed; returns the run directory when the run is complete.
+def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Cluster = ALONE) -> Path:
+    """Run a plan whose report passed; returns the run directory when this node's part is done.
 
     Raises:
         FindingsError: the report has errors, or the directory holds another run.
@@ -44,13 +46,16 @@ def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, nproc: int |
     refuse_finished(run_dir, plan)
     if isinstance(plan, TrainPlan):
         find_start(run_dir, plan)  # refuses what cannot be resumed before anything is written
-    ledgers = make_ledgers(plan, facts)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    for label, ledger in ledgers.items():
-        ledger.save(run_dir / LEDGER.format(label=label))
     world = plan.mesh.world if isinstance(plan, TrainPlan) else plan.world
-    write_inputs(run_dir, spec, plan, report, world=nproc or world)
-    run_workers(run_dir, plan.action, nproc or world)
+    cluster.processes_here(world)
+    if cluster.rank == 0:
+        ledgers = make_ledgers(plan, facts)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        for label, ledger in ledgers.items():
+            ledger.save(run_dir / LEDGER.format(label=label))
+        write_inputs(run_dir, spec, plan, report, world=world)
+    # Workers start when all nodes have met, so after node 0 has written what they read.
+    run_workers(run_dir, plan.action, world, cluster)
     return run_dir
 
 
@@ -147,8 +152,8 @@ def recorded_environment(environment: Mapping[str, str]) -> dict[str, object]:
     }
 
 
-def run_workers(run_dir: Path, action: str, world: int) -> None:
-    """Run the worker processes to their end.
+def run_workers(run_dir: Path, action: str, world: int, cluster: Cluster = ALONE) -> None:
+    """Run this node's worker processes to their end.
 
     Raises:
         RunError: a worker failed; what it said is on the terminal and in status.jsonl.
@@ -158,12 +163,10 @@ def run_workers(run_dir: Path, action: str, world: int) -> None:
     if world == 1:
         command = [sys.executable, *worker]
     else:
-        # On one machine the loopback is enough; a container without a network cannot resolve its own name.
-        agent = ["-m", "tao_runtime.engine.agent", str(run_dir), "--standalone", "--local-addr=127.0.0.1"]
-        command = [sys.executable, *agent, f"--nproc-per-node={world}", *worker]
+        agent = ["-m", "tao_runtime.engine.agent", str(run_dir), *cluster.torchrun(world)]
+        command = [sys.executable, *agent, *worker]
     environment = {
         **os.environ,
-        "TAO_RUN_LAUNCH_ID": uuid.uuid4().hex[:8],
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TOKENIZERS_PARALLELISM": "false",
