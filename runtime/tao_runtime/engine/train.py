@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from tao_runtime.engine.commits import Commit
 from tao_runtime.engine.dist import World, make_mesh
 from tao_runtime.engine.export import export
 from tao_runtime.engine.families import Batch, wet_family
-from tao_runtime.engine.gates import gate_gradient, gate_trainable, gate_weights
+from tao_runtime.engine.gates import Gates
 from tao_runtime.engine.inputs import BadSampleBudget, collated, open_source, place, sample_rules
 from tao_runtime.engine.loggers import make_loggers
 from tao_runtime.engine.meter import Meter
@@ -49,6 +48,7 @@ class Trainer:
         self.world = world
         self.log = RunLog(run_dir, is_main=world.is_main)
         self.family = wet_family(plan.family)
+        self.gates = Gates(self.log, world, self.family, plan.model)
         self.directory = Path(plan.model.path)
         self.snapshot = probe_model(ModelRef("model", plan.model.path, "model.path"))
         self.budget = BadSampleBudget(plan.data.bad_sample_budget)
@@ -64,8 +64,9 @@ class Trainer:
         self.built = self._build()
         self.model: Any = self.built.model
         self.optimizer = make_optimizer(self.model, self.family, plan.optimizer)
-        launch_id = os.environ.get("TAO_RUN_LAUNCH_ID", "local")
-        self.checkpoints = Checkpointer(self.run_dir / "checkpoints", plan.checkpoint, self.world, launch_id=launch_id)
+        self.checkpoints = Checkpointer(
+            self.run_dir / "checkpoints", plan.checkpoint, self.world, launch_id=self.world.agreed_id()
+        )
         start = self._start()
         loggers = make_loggers(plan.logging, self.run_dir) if self.world.is_main else []
         with StepProgress("train", total, done=start, enabled=self._on_console) as self.progress:
@@ -94,11 +95,11 @@ class Trainer:
     def _build(self) -> Built:
         plan = self.plan
         mesh = make_mesh(plan.mesh, self.world.device)
-        built = build_sharded(
-            self.family, self.directory, plan=plan.model, precision=plan.precision, mesh=mesh, seed=plan.seed
-        )
-        gate_weights(self.log, built)
-        gate_trainable(self.log, built, plan.model)
+        with self.gates.building():
+            built = build_sharded(
+                self.family, self.directory, plan=plan.model, precision=plan.precision, mesh=mesh, seed=plan.seed
+            )
+        self.gates.check_start(built, self.directory)
         return built
 
     def _start(self) -> int:
@@ -182,7 +183,9 @@ class Trainer:
         for number, part in enumerate(parts):
             with self.meter.time("data"):
                 batch = place(next(batches), self.world.device)
-            torch.manual_seed(self._noise_seed(step, part))
+            seed = self._noise_seed(step, part)
+            self.gates.before_forward(self.model, batch, seed=seed)
+            torch.manual_seed(seed)
             self.model.set_requires_gradient_sync(number == len(parts) - 1)
             with self.meter.time("forward"):
                 numerator = self.model.training_loss(batch)
@@ -190,8 +193,8 @@ class Trainer:
             with self.meter.time("backward"):
                 (numerator * (self.world.size / max(weight, 1))).backward()
             self.meter.add_loss(numerator.detach())
-        if step == 0:
-            gate_gradient(self.log, self.model, self.family)
+            self.gates.after_forward(batch, numerator.detach())
+        self.gates.after_backward(self.model, source.ledger, records.records, self.budget.seen)
         with self.meter.time("optimizer"):
             norm = clip_gradients(self.model, plan.optimizer.grad_clip)
             self.optimizer.step()
@@ -258,6 +261,7 @@ class Trainer:
             self._wait_for_saves(total)
         if self.checkpoints.last_step is not None:
             outputs["checkpoint"] = f"checkpoints/iter_{self.checkpoints.last_step:09d}"
+        self.gates.check_end(self.model)
         if plan.checkpoint.export_safetensors:
             outputs.update(export(self.built, plan, self.run_dir, world=self.world))
         [bad] = self.world.sum([float(len(self.budget.seen))])

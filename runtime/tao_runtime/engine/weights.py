@@ -26,6 +26,15 @@ def clean_name(name: str) -> str:
     return WRAPPERS.sub("", name)
 
 
+class LoadError(RunError):
+    """Base tensors are missing or do not fit."""
+
+    def __init__(self, text: str, *, missing: tuple[str, ...], expected: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.missing = missing
+        self.expected = expected
+
+
 @dataclass(frozen=True, slots=True)
 class LoadReport:
     """What the step-0 gate records: base tensors expected, matched, and left over in the file."""
@@ -88,12 +97,13 @@ def load_base(model: nn.Module, directory: Path, *, added: frozenset[str] = froz
     """Fill every parameter but those in `added` (the adapter's) from a snapshot.
 
     Raises:
-        RunError: a tensor is missing or has another shape; all of them are named.
+        LoadError: a tensor is missing or has another shape; all of them are named.
     """
     snapshot = Snapshot(directory)
     expected = {clean_name(name): value for name, value in model.named_parameters() if name not in added}
     tied = tied_names(model)
-    problems = [f"{name}: not in the snapshot" for name in sorted(expected.keys() - snapshot.names)]
+    missing = tuple(sorted(expected.keys() - snapshot.names))
+    problems = [f"{name}: not in the snapshot" for name in missing]
     for name in sorted(expected.keys() & snapshot.names):
         value = snapshot.read(name)
         if value.shape != expected[name].shape:
@@ -102,6 +112,7 @@ def load_base(model: nn.Module, directory: Path, *, added: frozenset[str] = froz
         put(expected[name], value)
     if problems:
         shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
-        raise RunError(f"{directory}: {len(problems)} of {len(expected)} base tensors did not load:\n  {shown}")
+        text = f"{directory}: {len(problems)} of {len(expected)} base tensors did not load:\n  {shown}"
+        raise LoadError(text, missing=missing, expected=tuple(expected))
     unused = tuple(sorted(snapshot.names - expected.keys() - tied))
     return LoadReport(len(expected), len(expected), unused)

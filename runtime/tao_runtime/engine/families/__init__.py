@@ -41,6 +41,15 @@ class WetFamily(Protocol):
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the summed negative log-likelihood of the supervised tokens: the numerator, float32, scalar."""
 
+    def weight(self, batch: Batch) -> int:
+        """Return what the numerator is a sum over: the supervised tokens of a micro-batch."""
+
+    def chance_loss(self, model: nn.Module) -> float:
+        """Return the loss per unit of weight of a model that knows nothing."""
+
+    def disturb(self, batch: Batch) -> Batch | None:
+        """Return a micro-batch with other media of the same shape; None if it has none."""
+
     def generate(self, model: nn.Module, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
         """Return the new tokens [batch, new], padded after the end token."""
 

@@ -5,6 +5,7 @@ Tensor suffixes: B samples, S sequence, N supervised tokens, P patches, D patch 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import MethodType
@@ -205,6 +206,21 @@ def loss(model: Network, batch: Batch) -> torch.Tensor:
     hidden_SH = _hidden(model, batch)
     vocabulary = model.config.text_config.vocab_size
     return summed_nll(hidden_SH[batch["predicts"]], batch["targets"], model.lm_head, vocabulary=vocabulary)
+
+
+def weight(batch: Batch) -> int:
+    """Return the number of supervised tokens."""
+    return batch["targets"].numel()
+
+
+def chance_loss(model: Network) -> float:
+    """Return ln(vocabulary): a uniform guess. 151,936 tokens -> 11.93."""
+    return math.log(model.config.text_config.vocab_size)
+
+
+def disturb(batch: Batch) -> Batch | None:
+    """Return the batch with every pixel half the range away, whatever it was: also grey ones change."""
+    return {**batch, "patches": batch["patches"] ^ 128} if batch["has_media"] else None
 
 
 def collate_prompts(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
