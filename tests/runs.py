@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,39 @@ def tao(*args: str, cwd: Path, want: int | None = 0) -> subprocess.CompletedProc
     )
     assert want is None or done.returncode == want, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+@contextmanager
+def training(spec: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `tao-run train` in the background, in a session of its own; killed at the end if it still runs."""
+    environment = {**os.environ, **ENVIRONMENT}
+    command = [*COMMAND, "train", "--spec", str(spec)]
+    with subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
+
+
+def events(run_dir: Path, name: str | None = None) -> list[dict[str, Any]]:
+    """Return the events of status.jsonl that are whole, all or those of one name."""
+    status = run_dir / "status.jsonl"
+    lines = status.read_text().splitlines() if status.is_file() else []
+    found = [json.loads(line) for line in lines if line.endswith("}")]
+    return [event for event in found if name in (None, event["event"])]
+
+
+def wait_until(run: subprocess.Popen[str], is_so: Callable[[], object], *, timeout_s: float = 120) -> None:
+    """Wait until something is so, while the run lives."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert run.poll() is None and time.monotonic() < deadline, run.stderr and run.stderr.read()
+        time.sleep(0.01)
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process started; for a launcher of several ranks, those are below its agent."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def write_train_spec(path: Path, material: Path, out: Path, **changes: Any) -> Path:

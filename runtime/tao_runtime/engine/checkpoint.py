@@ -120,7 +120,7 @@ class Checkpointer:
                 # The writer syncs its files before the collective that ends the save.
                 save(values, checkpoint_id=temporary / part, process_group=self._group)
             except CheckpointException as error:
-                raise _outside(error) from error
+                raise self._outside(error) from error
         mine = [f"{part}/{path.name}" for part in state for path in (temporary / part).glob(f"__{self.world.rank}_*")]
         hashes: dict[str, str] = {}
         for found in self._together(lambda: hash_files(temporary, mine)):
@@ -142,14 +142,15 @@ class Checkpointer:
             raise SaveFailedError("; ".join(errors))
         return [value for value, _ in told]
 
-
-def _outside(error: CheckpointException) -> BaseException:
-    """Return a failed save for what a disk can cause, and the error itself for what is a fault of the program."""
-    failures = {rank: wrapped[0] for rank, wrapped in error.failures.items()}
-    # torch's writer turns an OSError of the file under it into a RuntimeError.
-    if not all(isinstance(failure, OSError | RuntimeError) for failure in failures.values()):
-        return error
-    return SaveFailedError("; ".join(f"rank {rank}: {_reason(failure)}" for rank, failure in failures.items()))
+    def _outside(self, error: CheckpointException) -> BaseException:
+        """Return a failed save for what a disk can cause, and the error itself for what is a fault of the program."""
+        failures = {rank: wrapped[0] for rank, wrapped in error.failures.items()}
+        # torch's writer turns an OSError of the file under it into a RuntimeError about positions; free space tells.
+        if not all(isinstance(failure, OSError | RuntimeError) for failure in failures.values()):
+            return error
+        free = shutil.disk_usage(self.root).free / (1 << 20)
+        reasons = "; ".join(f"rank {rank}: {_reason(failure)}" for rank, failure in failures.items())
+        return SaveFailedError(f"{reasons}; {free:.1f} MiB were free on the disk")
 
 
 def _reason(failure: BaseException) -> str:

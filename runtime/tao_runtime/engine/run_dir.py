@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -68,6 +69,7 @@ class RunLog:
         self.directory = directory
         self.is_main = is_main
         self.gates: list[Gate] = []
+        self._unwritten: dict[str, str] = {}  # file -> lines that the disk refused
 
     def status(self, event: str, **detail: JsonValue) -> None:
         """Append an event to status.jsonl."""
@@ -83,9 +85,17 @@ class RunLog:
         self._append(METRICS, {"step": step, **values})
 
     def _append(self, name: str, line: dict[str, JsonValue] | dict[str, float]) -> None:
-        if self.is_main:
+        if not self.is_main:
+            return
+        text = json.dumps({key: _finite(value) for key, value in line.items()}, allow_nan=False) + "\n"
+        text = self._unwritten.pop(name, "") + text
+        try:
             with (self.directory / name).open("a") as file:
-                file.write(json.dumps({key: _finite(value) for key, value in line.items()}, allow_nan=False) + "\n")
+                file.write(text)
+        except OSError as error:
+            # A full disk must not end a training that can go on. The first new line ends what may be half a line.
+            self._unwritten[name] = "\n" + text.lstrip("\n")
+            print(f"{name}: {error}; the lines are kept and written later", file=sys.stderr, flush=True)
 
     def complete(self, record: RunRecord) -> None:
         """Write run.json."""
