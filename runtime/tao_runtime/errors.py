@@ -82,8 +82,10 @@ class FindingsError(TaoError):
 
     exit_code = ExitCode.FINDINGS
 
-    def __init__(self, findings: Iterable[Finding]) -> None:
+    def __init__(self, findings: Iterable[Finding], *, family: str = "unknown", action: str = "unknown") -> None:
         self.findings = tuple(findings)
+        self.family = family
+        self.action = action
         super().__init__("\n".join(finding.render() for finding in self.findings))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from project import RECORDS, Project
 from tao_runtime.engine.commits import Commit, commit_name, seal
 from tao_runtime.engine.launch import launch, make_ledgers, recorded_environment, refuse_finished, write_inputs
+from tao_runtime.engine.lock import alone_in
 from tao_runtime.engine.resume import find_start
 from tao_runtime.engine.run_dir import RUN
 from tao_runtime.errors import Finding, FindingsError
@@ -176,3 +178,12 @@ def test_a_longer_run_may_be_resumed(project: Project) -> None:
     run_dir = project.root / "run"
     commit(run_dir, project.plan(), 50)
     assert find_start(run_dir, project.plan("train.epoch=20")).step == 50
+
+
+def test_a_directory_takes_one_launcher_at_a_time(tmp_path: Path) -> None:
+    with alone_in(tmp_path):
+        with pytest.raises(FindingsError) as error, alone_in(tmp_path):
+            pass
+        assert f"process {os.getpid()} is running in {tmp_path}" in refusal(error).saw
+    with alone_in(tmp_path):
+        pass

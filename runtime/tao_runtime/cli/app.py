@@ -82,12 +82,14 @@ def check(
 @app.command()
 def plan(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
-    from tao_runtime.cli import show
+    from tao_runtime.cli import show, show_plan
     from tao_runtime.cli.prepare import prepare
     from tao_runtime.errors import FindingsError
 
     prepared = prepare(spec, overrides or [], nproc=nproc)
     if prepared.plan is None:
         raise FindingsError(prepared.report.findings)
-    show.plan(prepared.plan, as_json=as_json)
+    show_plan.plan(prepared.plan, as_json=as_json)
+    if not prepared.report.ok:
+        show.report(prepared.report, as_json=False, to_stderr=True)
     raise typer.Exit(int(prepared.report.exit_code))

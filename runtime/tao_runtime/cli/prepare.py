@@ -28,7 +28,7 @@ def prepare_report(path: Path, overrides: Sequence[str], *, nproc: int | None, o
     try:
         return prepare(path, overrides, nproc=nproc, offline=offline).report
     except FindingsError as error:
-        return from_findings(error.findings, action="unknown", family="unknown")
+        return from_findings(error.findings, action=error.action, family=error.family)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from rich.table import Table
 from rich.text import Text
 
 from tao_runtime.deft.dataset import Manifest
+from tao_runtime.deft.table import interval
 from tao_runtime.engine.commits import write_atomically
 from tao_runtime.errors import InputError
-from tao_runtime.plan.model import Plan
 from tao_runtime.preflight.report import Report
+from tao_runtime.score.metrics import MetricsReport
+from tao_runtime.score.results import RESULTS_NAME, read_results
 from tao_runtime.spec.families import Family
 from tao_runtime.spec.load import dump_spec, load_spec
 
+SHOWN = 10  # answers of an inference
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -68,34 +72,30 @@ def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]
     Console().print(table)
 
 
-def plan(found: Plan, *, as_json: bool) -> None:
-    """Print a plan."""
-    if as_json:
-        print(found.model_dump_json(by_alias=True, indent=1))
-        return
-    table = Table("", "value", box=box.SIMPLE_HEAD)
-    for section, value in found.model_dump(mode="json", by_alias=True).items():
-        if isinstance(value, dict):
-            for name, leaf in value.items():
-                table.add_row(f"{section}.{name}", _short(leaf))
-        else:
-            table.add_row(section, _short(value))
-    Console().print(table)
-
-
-def _short(value: object) -> str:
-    text = "-" if value is None else json.dumps(value) if isinstance(value, list | dict) else str(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
 def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
     """Return the few lines that end a run."""
     lines = [f"{record['action']} complete in {record['seconds']:.1f} s: {run_dir}"]
+    if record.get("resumed_from"):
+        lines.append(f"  resumed from step {record['resumed_from']}")
     lines += [f"  {name}: {run_dir / path}" for name, path in record["outputs"].items()]
-    shown = ("train/loss", "val/avg_loss", "accuracy", "balanced_accuracy", "f1")
-    figures = [f"{name} {record['metrics'][name]:.4f}" for name in shown if name in record["metrics"]]
+    figures = [
+        f"{name} {record['metrics'][name]:.4f}" for name in ("train/loss", "val/avg_loss") if name in record["metrics"]
+    ]
+    figures += _figures(run_dir / "metrics.json") if "metrics" in record["outputs"] else []
+    if record["action"] == "inference":
+        lines += [f"  {row.video_id}: {row.response}" for row in islice(read_results(run_dir / RESULTS_NAME), SHOWN)]
+    if figures:
+        lines.append(f"  {'  '.join(figures)}")
     gates = [gate["gate"] for gate in record["gates"] if gate["ok"]]
-    return "\n".join([*lines, f"  {'  '.join(figures)}", f"  gates passed: {', '.join(gates)}"])
+    return "\n".join([*lines, f"  gates passed: {', '.join(gates)}"])
+
+
+def _figures(path: Path) -> list[str]:
+    """Return the headline figures of an evaluation, with intervals, and how many answers could not be read."""
+    found = MetricsReport.model_validate_json(path.read_text())
+    names = [name for name in ("accuracy", "balanced_accuracy", "f1") if name in found.metrics]
+    lines = [f"{name} {interval(found.metrics[name])}" for name in names]
+    return [*lines, f"{found.correct} of {found.n} right, {found.unparseable} unparseable, {found.missing} missing"]
 
 
 def mined(manifest: Manifest, out: Path, *, as_json: bool) -> None:

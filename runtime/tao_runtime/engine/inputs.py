@@ -53,7 +53,7 @@ class BadSampleBudget:
             if len(self.seen) > self.budget:
                 raise RunError(
                     f"record {sample.record}: {sample.reason}. {len(self.seen)} bad samples on this rank; the budget "
-                    f"(train.bad_sample_budget) is {self.budget}. Fix: run `tao-run check`, or raise the budget"
+                    f"(train.bad_sample_budget) is {self.budget}. Fix: replace the file, or raise the budget"
                 )
         return good
 

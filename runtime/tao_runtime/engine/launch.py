@@ -17,6 +17,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import PromptOptions
 from tao_runtime.engine.cluster import Cluster
 from tao_runtime.engine.commits import write_atomically
+from tao_runtime.engine.lock import alone_in
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import find_start
 from tao_runtime.engine.run_dir import CONFIG, LEDGER, PLAN, REPORT, RUN, STATUS, now
@@ -48,14 +49,18 @@ def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Clu
         find_start(run_dir, plan)  # refuses what cannot be resumed before anything is written
     world = plan.mesh.world if isinstance(plan, TrainPlan) else plan.world
     cluster.processes_here(world)
-    if cluster.rank == 0:
-        ledgers = make_ledgers(plan, facts)
-        run_dir.mkdir(parents=True, exist_ok=True)
+    if cluster.rank > 0:
+        # Workers start when all nodes have met, so after node 0 has written what they read.
+        run_workers(run_dir, plan.action, world, cluster)
+        return run_dir
+    ledgers = make_ledgers(plan, facts)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with alone_in(run_dir):
+        refuse_finished(run_dir, plan)  # again: another launcher may have ended meanwhile
         for label, ledger in ledgers.items():
             ledger.save(run_dir / LEDGER.format(label=label))
         write_inputs(run_dir, spec, plan, report, world=world)
-    # Workers start when all nodes have met, so after node 0 has written what they read.
-    run_workers(run_dir, plan.action, world, cluster)
+        run_workers(run_dir, plan.action, world, cluster)
     return run_dir
 
 

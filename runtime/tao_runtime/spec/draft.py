@@ -88,9 +88,10 @@ class Draft:
         except ValidationError as error:
             known = {finding.where for finding in self.findings}
             invalid = messages.invalid_values(self.spec, error, self.entries, file=self.file)
-            raise FindingsError([*self.findings, *(item for item in invalid if item.where not in known)]) from None
+            found = [*self.findings, *(item for item in invalid if item.where not in known)]
+            raise FindingsError(found, family=self.spec.family, action=self.spec.action) from None
         if self.findings:
-            raise FindingsError(self.findings)
+            raise FindingsError(self.findings, family=self.spec.family, action=self.spec.action)
         return spec
 
     def _resolve(self, key: str, entry: Entry) -> Entry:

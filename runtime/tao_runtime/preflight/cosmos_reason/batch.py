@@ -67,7 +67,9 @@ def few_steps(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Proble
     """A run has at least ten optimizer steps."""
     total, per_epoch = plan.steps.total, plan.steps.per_epoch
     if total and total < FEW_STEPS:
-        saw = f"{total} optimizer steps ({per_epoch} an epoch, {plan.steps.epochs} epochs)"
+        if plan.steps.limit == total:  # asked for: a rehearsal
+            return
+        saw = f"optimizer steps: {total} (an epoch: {per_epoch}, epochs: {plan.steps.epochs})"
         yield Problem("train.epoch", saw, f"at least {FEW_STEPS}", "train more epochs, or use smaller batches")
 
 

@@ -1,0 +1,82 @@
+"""The plan as a page to read: what a run will do first, everything else on request (`--json`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tao_runtime.plan.model import EvaluatePlan, InferencePlan, Plan, TrainPlan
+
+
+def plan(found: Plan, *, as_json: bool) -> None:
+    """Print a plan."""
+    if as_json:
+        print(found.model_dump_json(by_alias=True, indent=1))
+        return
+    table = Table(f"{found.family} {found.action}", "", box=box.SIMPLE_HEAD, show_header=True)
+    for name, value in _lines(found):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _lines(found: Plan) -> Iterator[tuple[str, str]]:
+    if isinstance(found, TrainPlan):
+        yield from _train(found)
+        return
+    yield "model", found.model.path + (f" on {found.model.base_path}" if found.model.base_path else "")
+    yield "answers about", found.data.annotation if isinstance(found, EvaluatePlan) else found.media
+    if isinstance(found, EvaluatePlan):
+        yield "records", _number(found.limit if found.limit is not None else found.data.num_records)
+    yield "processes", str(found.world)
+    yield "longest answer", f"{found.generation.max_new_tokens} tokens"
+    yield "written to", found.output_dir
+    assert isinstance(found, EvaluatePlan | InferencePlan)
+
+
+def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
+    steps, batch, mesh, estimate = found.steps, found.batch, found.mesh, found.estimate
+    yield (
+        "model",
+        f"{found.model.path}, {'LoRA rank ' + str(found.model.lora.r) if found.model.lora else 'all weights'}",
+    )
+    yield "training records", f"{_number(found.data.train.num_records)} of {found.data.train.annotation}"
+    if found.data.val is not None:
+        yield "validation records", _number(found.data.val.num_records)
+    yield "optimizer steps", f"{_number(steps.total)} = {_number(steps.per_epoch)} an epoch x {steps.epochs} epochs"
+    if steps.limit:
+        yield "", f"stopped at {steps.limit}"
+    if steps.dropped_per_epoch:
+        yield "left out of each epoch", f"{steps.dropped_per_epoch} records, others each time (dataloader_drop_last)"
+    parts = (
+        f"{batch.micro} samples",
+        f"{_number(batch.accumulation)} micro-batches",
+        f"{_number(batch.data_parallel)} processes",
+    )
+    yield "global batch", f"{_number(batch.global_batch)} = {' x '.join(parts)}"
+    yield "mesh", f"{_number(mesh.dp_replicate)} replicas x {_number(mesh.dp_shard)} shards = {mesh.world} processes"
+    yield "longest sample", f"at most {_number(estimate.max_tokens)} tokens; limit {_number(found.model.max_length)}"
+    yield (
+        "weights, gradients, optimizer",
+        f"{_bytes(estimate.state_bytes_per_rank)} per process, activations not included",
+    )
+    yield "a checkpoint", f"{_bytes(estimate.checkpoint_bytes)}, every {_number(found.checkpoint.every_steps)} steps"
+    if found.validation.enabled:
+        yield "validation", f"every {_number(found.validation.every_steps)} steps"
+    yield "learning rate", ", ".join(f"{rate:g} ({part})" for part, rate in found.optimizer.lr.items())
+    yield "written to", found.output_dir
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def _bytes(value: int | None) -> str:
+    if value is None:
+        return "unknown"
+    size, units = float(value), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size, units = size / 1024, units[1:]
+    return f"{size:.1f} {units[0]}"
