@@ -120,7 +120,8 @@ def test_plan_is_a_plan(project: Project, action: str) -> None:
 def test_plan_of_a_spec_with_errors_is_shown_and_ends_with_1(project: Project) -> None:
     done = tao("plan", "--spec", project.spec(), "train.train_batch_per_replica=6")
     assert done.returncode == 1
-    assert "batch.per_rank" in done.stdout
+    assert "global batch" in done.stdout
+    assert "batch-divides" in done.stderr
 
 
 def test_families_says_what_runs() -> None:
