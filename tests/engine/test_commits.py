@@ -14,7 +14,9 @@ from tao_runtime.engine.commits import (
     Commit,
     commit_name,
     damage,
+    hash_files,
     list_commits,
+    list_uncommitted,
     prune,
     read_json,
     seal,
@@ -178,3 +180,40 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(Crash):
             write_atomically(path, '{"a": 2}')
     assert read_json(path) == {"a": 1}
+
+
+def test_a_bit_that_flipped_is_seen_by_hashes_only(tmp_path: Path) -> None:
+    final = commit(tmp_path, 2)
+    (final / "model" / "shard").write_bytes(b"w" * 19 + b"x")
+    [(directory, found)] = list_commits(tmp_path)
+    assert damage(directory, found) == []
+    [problem] = damage(directory, found, hashes=True)
+    want, saw = found.hashes["model/shard"], hash_files(final, ["model/shard"])["model/shard"]
+    assert problem == f"model/shard: sha256 {saw[:12]}, committed with {want[:12]}" and want != saw
+
+
+def test_every_file_is_hashed_and_a_hash_that_is_known_is_kept(tmp_path: Path) -> None:
+    temporary = save(tmp_path, 3)
+    (temporary / "cursor.json").write_text("{}")
+    seal(temporary, tmp_path / commit_name(3), commit_of(3).model_copy(update={"hashes": {"model/shard": "known"}}))
+    [(directory, found)] = list_commits(tmp_path)
+    assert found.files.keys() == found.hashes.keys() == {"cursor.json", "model/shard"}
+    assert found.hashes["model/shard"] == "known"
+    assert found.hashes["cursor.json"] == hash_files(directory, ["cursor.json"])["cursor.json"]
+
+
+def test_what_is_committed_is_never_replaced(tmp_path: Path) -> None:
+    final = commit(tmp_path, 3)
+    again = save(tmp_path, 3, launch="b")
+    (again / "model" / "shard").write_bytes(b"another")
+    seal(again, final, commit_of(3))
+    assert (final / "model" / "shard").read_bytes() == b"w" * 30
+    assert not again.exists()
+
+
+def test_what_a_dead_save_left_is_listed(tmp_path: Path) -> None:
+    commit(tmp_path, 1)
+    save(tmp_path, 2, launch="dead")
+    (tmp_path / commit_name(4)).mkdir()
+    assert list_uncommitted(tmp_path) == [f".saving-{commit_name(2)}-dead", commit_name(4)]
+    assert list_uncommitted(tmp_path / "nowhere") == []
