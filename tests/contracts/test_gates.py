@@ -24,7 +24,17 @@ from tao_runtime.errors import RunError
 
 Tensors = dict[str, Any]
 LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
-GATES = ["base-weights", "trainable", "supervised-tokens", "first-loss", "conditioning", "gradient", "frozen", "moved"]
+GATES = [
+    "base-weights",
+    "trainable",
+    "supervised-tokens",
+    "first-loss",
+    "conditioning",
+    "gradient",
+    "frozen",
+    "moved",
+    "finite-steps",
+]
 
 
 def gates(run_dir: Path) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tao_runtime.engine.commits import Commit
 from tao_runtime.engine.dist import World, make_mesh
 from tao_runtime.engine.export import export
 from tao_runtime.engine.families import Batch, wet_family
+from tao_runtime.engine.finite import StepGuard
 from tao_runtime.engine.gates import Gates
 from tao_runtime.engine.inputs import BadSampleBudget, collated, open_source, place, sample_rules
 from tao_runtime.engine.loggers import make_loggers
@@ -30,6 +32,7 @@ from tao_runtime.engine.run_dir import RunLog, RunRecord, now
 from tao_runtime.engine.samples import SampleSource
 from tao_runtime.engine.stop import StopRequest
 from tao_runtime.engine.validate import validate
+from tao_runtime.engine.watchdog import Watchdog
 from tao_runtime.errors import RunError, StoppedError
 from tao_runtime.plan.batches import Indices, StepBatch, step_batch
 from tao_runtime.plan.identity import identity_parts, resume_identity
@@ -41,8 +44,9 @@ from tao_runtime.spec.base import ModelRef
 class Trainer:
     """One run of one plan on this process."""
 
-    def __init__(self, plan: TrainPlan, run_dir: Path, world: World, stop: StopRequest) -> None:
+    def __init__(self, plan: TrainPlan, run_dir: Path, world: World, *, stop: StopRequest, watchdog: Watchdog) -> None:
         self.stop = stop
+        self.watchdog = watchdog
         self.plan = plan
         self.run_dir = run_dir
         self.world = world
@@ -64,6 +68,7 @@ class Trainer:
         self.built = self._build()
         self.model: Any = self.built.model
         self.optimizer = make_optimizer(self.model, self.family, plan.optimizer)
+        self.guard = StepGuard(self.optimizer, self.log)
         self.checkpoints = Checkpointer(
             self.run_dir / "checkpoints", plan.checkpoint, self.world, launch_id=self.world.agreed_id()
         )
@@ -90,7 +95,9 @@ class Trainer:
             return None
         rules = sample_rules(self.plan, self.snapshot.geometry, response_mode=dataset.response_mode)
         tokenizer = self.directory / "tokenizer.json"
-        return open_source(self.run_dir, label, rules, tokenizer=tokenizer, cache_bytes=cache_bytes)
+        source = open_source(self.run_dir, label, rules, tokenizer=tokenizer, cache_bytes=cache_bytes)
+        self.watchdog.observe(lambda: (source.cache.hits, source.cache.misses))
+        return source
 
     def _build(self) -> Built:
         plan = self.plan
@@ -115,6 +122,13 @@ class Trainer:
         self.log.status("start", how=begin.how, step=begin.step, source=str(begin.commit or self.directory))
         return begin.step
 
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        """Time what runs inside, and tell the watchdog."""
+        self.watchdog.mark(name)
+        with self.meter.time(name):
+            yield
+
     def _loop(self, start: int, total: int) -> None:
         assert self.train_data is not None
         batches = self._batches(self.train_data, start, total)
@@ -123,6 +137,7 @@ class Trainer:
         for step in range(start, total):
             self._step(step, batches)
             done = step + 1
+            self.watchdog.step = done
             if self._due(self.plan.validation.every_steps, done, total) and self.val_data is not None:
                 self._validate(done)
             if self.plan.checkpoint.enabled and self._due(self.plan.checkpoint.every_steps, done, total):
@@ -131,6 +146,7 @@ class Trainer:
             if self.stop.agreed() and done < total:
                 self._end_early(done)
         self.stop.settle()
+        self.guard.settle()
 
     def _end_early(self, done: int) -> None:
         """Save, say so, and raise: the run was asked to stop."""
@@ -180,27 +196,32 @@ class Trainer:
         parts = self._parts(records, source)
         set_lr(self.optimizer, lr_factor(plan.schedule, step))
         self.model.train()
+        numerators: list[torch.Tensor] = []
         for number, part in enumerate(parts):
-            with self.meter.time("data"):
+            with self._phase("data"):
                 batch = place(next(batches), self.world.device)
             seed = self._noise_seed(step, part)
             self.gates.before_forward(self.model, batch, seed=seed)
             torch.manual_seed(seed)
             self.model.set_requires_gradient_sync(number == len(parts) - 1)
-            with self.meter.time("forward"):
+            with self._phase("forward"):
                 numerator = self.model.training_loss(batch)
             # FSDP averages over ranks; the weight is that of all ranks, so the factor makes the average a sum.
-            with self.meter.time("backward"):
+            with self._phase("backward"):
                 (numerator * (self.world.size / max(weight, 1))).backward()
-            self.meter.add_loss(numerator.detach())
+            numerators.append(numerator.detach())
             self.gates.after_forward(batch, numerator.detach())
         self.gates.after_backward(self.model, source.ledger, records.records, self.budget.seen)
-        with self.meter.time("optimizer"):
+        with self._phase("optimizer"):
             norm = clip_gradients(self.model, plan.optimizer.grad_clip)
-            self.optimizer.step()
+            self.guard.step(norm)
             self.optimizer.zero_grad()
-        self.meter.add_step(weight=weight, tokens=int(source.ledger.length[records.records].sum()), norm=norm)
+        for numerator in numerators:
+            self.meter.add_loss(self.guard.cleaned(numerator))
+        tokens = int(source.ledger.length[records.records].sum())
+        self.meter.add_step(weight=weight, tokens=tokens, norm=self.guard.cleaned(norm))
         done = step + 1
+        self.guard.note(done, norm)
         self.progress.advance()
         if done % plan.logging.every_steps == 0 or done == plan.steps.total:
             self.meter.report(done, lr=self.optimizer.param_groups[0]["lr"], epoch=records.epoch, cache=source.cache)
@@ -212,7 +233,7 @@ class Trainer:
 
     def _validate(self, done: int) -> None:
         assert self.val_data is not None
-        with self.meter.time("validate"):
+        with self._phase("validate"):
             loss = validate(
                 self.model, self.family, self.val_data, plan=self.plan.validation, world=self.world, budget=self.budget
             )
@@ -229,7 +250,7 @@ class Trainer:
             metrics=self.meter.latest,
             files={},
         )
-        with self.meter.time("checkpoint"):
+        with self._phase("checkpoint"):
             self.checkpoints.save(self.model, self.optimizer, commit)
 
     def _tell_saves(self) -> None:
@@ -245,7 +266,7 @@ class Trainer:
 
     def _wait_for_saves(self, step: int) -> None:
         """Wait for the last save; raises if its commit is not there."""
-        with self.meter.time("checkpoint"):
+        with self._phase("checkpoint"):
             self.checkpoints.wait()
         self._tell_saves()
         if self.checkpoints.last_step != step:
@@ -261,7 +282,8 @@ class Trainer:
             self._wait_for_saves(total)
         if self.checkpoints.last_step is not None:
             outputs["checkpoint"] = f"checkpoints/iter_{self.checkpoints.last_step:09d}"
-        self.gates.check_end(self.model)
+        self.watchdog.mark("export")
+        self.gates.check_end(self.model, skipped=self.guard.skipped)
         if plan.checkpoint.export_safetensors:
             outputs.update(export(self.built, plan, self.run_dir, world=self.world))
         [bad] = self.world.sum([float(len(self.budget.seen))])

@@ -18,19 +18,27 @@ from tao_runtime.engine.run_dir import PLAN, RunLog
 from tao_runtime.engine.stop import listen_for_stop
 from tao_runtime.engine.supervise import die_with_parent
 from tao_runtime.engine.train import Trainer
-from tao_runtime.errors import ExitCode, StoppedError, TaoError
+from tao_runtime.engine.watchdog import watched
+from tao_runtime.errors import ExitCode, RunError, StoppedError, TaoError
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
 
 # Gloo has no exception of its own for a peer that is gone.
 GLOO_LOST = re.compile(r"[Cc]onnection (closed|reset) by peer|Connection refused|Timed out waiting|gloo/transport")
+
+# Nor has the CPU allocator one for memory that is not there.
+HOST_MEMORY = re.compile(r"can't allocate memory|DefaultCPUAllocator")
 
 
 def run_action(action: str, run_dir: Path, world: World) -> None:
     """Execute the plan of a run directory."""
     text = (run_dir / PLAN).read_text()
     if action == "train":
-        with listen_for_stop(world) as stop:
-            Trainer(TrainPlan.model_validate_json(text), run_dir, world, stop).run()
+        launch = world.agreed_id()
+        with (
+            listen_for_stop(world) as stop,
+            watched(run_dir, rank=world.rank, size=world.size, launch=launch) as watchdog,
+        ):
+            Trainer(TrainPlan.model_validate_json(text), run_dir, world, stop=stop, watchdog=watchdog).run()
     elif action == "evaluate":
         evaluate(EvaluatePlan.model_validate_json(text), run_dir, world)
     else:
@@ -52,18 +60,41 @@ def main(action: str, run_dir: Path) -> int:
         return int(stopped.exit_code)
     except DistError as error:
         return lost_peer(rank, error)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if (reason := out_of_memory(error)) is not None:
+            return failed(rank, run_dir, RunError(reason))
         if not GLOO_LOST.search(str(error)):
             raise
         return lost_peer(rank, error)
     except TaoError as error:
-        print(f"rank {rank}: {error}", file=sys.stderr, flush=True)
-        RunLog(run_dir, is_main=True).status("failed", rank=rank, reason=str(error))
-        return int(error.exit_code)
+        return failed(rank, run_dir, error)
     return int(ExitCode.DONE)
 
 
-def lost_peer(rank: int, error: RuntimeError) -> int:
+def failed(rank: int, run_dir: Path, error: TaoError) -> int:
+    """Say why this rank ends, on the terminal and in status.jsonl."""
+    print(f"rank {rank}: {error}", file=sys.stderr, flush=True)
+    RunLog(run_dir, is_main=True).status("failed", rank=rank, reason=str(error))
+    return int(error.exit_code)
+
+
+def out_of_memory(error: RuntimeError | MemoryError) -> str | None:
+    """Return a sentence that says what to lower, None for any other error."""
+    first = str(error).partition("\n")[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        where = "the GPU"
+    elif isinstance(error, MemoryError) or HOST_MEMORY.search(first):
+        where = "the host"
+    else:
+        return None
+    return (
+        f"{where} is out of memory ({first[:200]}). Fix: lower train.train_policy.mini_batch (same result), "
+        "set policy.model_gradient_checkpointing to true, raise policy.parallelism.dp_shard_size, or lower "
+        "custom.vision.nframes or total_pixels"
+    )
+
+
+def lost_peer(rank: int, error: Exception) -> int:
     """Say that this rank ends because another one is gone. The launcher knows which, and names it."""
     print(f"rank {rank}: lost another rank: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
     return int(ExitCode.FAILED)

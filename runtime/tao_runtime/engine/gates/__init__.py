@@ -108,7 +108,7 @@ class Gates:
         loss = numerator / max(counted, 1.0)
         first_step.gate_first_loss(self.verdicts, loss=loss, chance=self.family.chance_loss(model))
 
-    def check_end(self, model: nn.Module) -> None:
+    def check_end(self, model: nn.Module, *, skipped: Sequence[int]) -> None:
         """After the last step: what is frozen is the base, bit by bit, and everything that is trained has moved."""
         with self.verdicts.timed():
             changed = self._before.changed(fingerprint.take(model), self.world)
@@ -116,6 +116,7 @@ class Gates:
             trained = {name for name, value in _plain(model) if value.requires_grad}
             self._judge_frozen(sorted(changed - trained), num_frozen=len(groups) - len(trained))
             self._judge_moved(trained, changed, groups)
+            self.verdicts.add("finite-steps", skipped=len(skipped), steps=list(skipped[:20]))
             self.verdicts.log.status("gates", seconds=round(self.verdicts.seconds, 4))
             self.verdicts.settle()
 
