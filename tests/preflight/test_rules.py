@@ -180,6 +180,9 @@ BAD: dict[str, tuple[Break, str]] = {
         lambda w: (w.set(train__train_batch_per_replica=32, policy__parallelism__dp_shard_size=4)),
         "32, but 32 records / 4 data-parallel processes = 8 samples each; want at most 8. Fix: set it to 8"),
     "cosmos_reason/few-steps": (lambda w: w.set(train__epoch=1), "optimizer steps: 4 (an epoch: 4, epochs: 1)"),
+    "cosmos_reason/dropped-records": (
+        lambda w: w.set(train__train_batch_per_replica=24, train__train_policy__mini_batch=8),
+        "8 of 32 records do not fill a global batch of 24 and are left out, others each epoch; want none left out"),
     "cosmos_reason/warmup": (lambda w: w.set(train__optm_warmup_steps=40), "40 of 40 steps are warm-up"),
     "cosmos_reason/mesh-product": (
         lambda w: (w.set(policy__parallelism__dp_shard_size=4), setattr(w, "world_size", 6)),

@@ -74,6 +74,22 @@ def few_steps(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Proble
 
 
 @rule(
+    "cosmos_reason/dropped-records",
+    "note",
+    families=("cosmos_reason",),
+    actions=("train",),
+    source="a run that says it trained on all of its data should have",
+)
+def dropped_records(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """Every epoch visits every record."""
+    dropped, records = plan.steps.dropped_per_epoch, plan.data.train.num_records
+    if dropped and plan.steps.per_epoch:
+        saw = f"{dropped} of {records} records do not fill a global batch of {plan.batch.global_batch} and are left out"
+        key = "train.train_policy.dataloader_drop_last"
+        yield Problem(key, f"{saw}, others each epoch", "none left out", "set it to false", {key: False})
+
+
+@rule(
     "cosmos_reason/warmup",
     "error",
     families=("cosmos_reason",),
