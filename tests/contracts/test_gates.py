@@ -166,6 +166,14 @@ def test_one_changed_bit_is_seen_and_named() -> None:
         assert not_finite(model, world) == {"0.weight": 1}
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_taking_a_fingerprint_changes_nothing(dtype: Any) -> None:
+    model = torch.nn.Linear(300, 700, dtype=dtype)
+    before = model.weight.detach().clone()
+    assert take(model) == take(model)
+    assert torch.equal(model.weight, before)
+
+
 def test_blocks_are_told_from_single_tensors() -> None:
     expected = [f"model.text.layers.{block}.{name}" for block in range(3) for name in ("a.weight", "b.weight")]
     assert lost_blocks(expected[2:3], expected) == []
