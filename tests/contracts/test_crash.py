@@ -38,14 +38,14 @@ def commits(run_dir: Path) -> set[str]:
 
 def kill_at_random(spec: Path, run_dir: Path, draw: random.Random) -> bool:
     """Start, and kill the launcher and its processes at a random instant of training; True if it was killed."""
-    starts = len(events(run_dir, "start"))
+    starts, left = len(events(run_dir, "start")), saving(run_dir)
     with training(spec) as run:
         wait_until(run, lambda: len(events(run_dir, "start")) > starts)
         after_start = draw.uniform(0.0, 1.5)
         inside_a_save = draw.random() < 0.5
         deadline = time.monotonic() + after_start
         # A half-written save is there for some 30 ms: to hit it, wait for one after the drawn instant.
-        while run.poll() is None and (time.monotonic() < deadline or (inside_a_save and not saving(run_dir))):
+        while run.poll() is None and (time.monotonic() < deadline or (inside_a_save and saving(run_dir) <= left)):
             time.sleep(0.001)
         for pid in children(run.pid):
             os.kill(pid, signal.SIGKILL)
@@ -53,8 +53,8 @@ def kill_at_random(spec: Path, run_dir: Path, draw: random.Random) -> bool:
         return run.wait() == -signal.SIGKILL
 
 
-def saving(run_dir: Path) -> bool:
-    return any(path.name.startswith(".saving") for path in (run_dir / "checkpoints").iterdir())
+def saving(run_dir: Path) -> set[str]:
+    return {path.name for path in run_dir.glob("checkpoints/.saving-*")}
 
 
 def crash(material: Path, folder: Path, *, kills: int, seed: int, layout: dict[str, int]) -> dict[str, int]:
@@ -71,12 +71,12 @@ def crash(material: Path, folder: Path, *, kills: int, seed: int, layout: dict[s
         for _ in range(5):
             if counts["kills"] == kills:
                 break
-            before = commits(attempt / "run")
+            before, left = commits(attempt / "run"), saving(attempt / "run")
             spec = spec_of(material, attempt, mode=draw.choice(["sync", "async"]), layout=layout)
             if not kill_at_random(spec, attempt / "run", draw):
                 break
             counts["kills"] += 1
-            counts["left half-written"] += saving(attempt / "run")
+            counts["left half-written"] += not saving(attempt / "run") <= left
             after = commits(attempt / "run")
             assert not before or max(after) >= max(before), "a commit was lost"
             assert len(after) >= min(len(before), 3)
