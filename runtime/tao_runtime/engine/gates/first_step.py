@@ -107,14 +107,17 @@ def gate_first_loss(verdicts: Verdicts, *, loss: float, chance: float) -> None:
 
 
 def group_of(model: nn.Module, family: WetFamily) -> dict[str, str]:
-    """Return the group of each parameter: the block it is in, else the module that holds it."""
+    """Return the group of each parameter: the block it is in, else the module that holds it.
+
+    The two matrices of a LoRA layer are one group: A has no gradient and does not move while B is 0.
+    """
     blocks = {id(block) for block in family.blocks(model)}
     roots = [clean_name(f"{name}.") for name, module in model.named_modules() if id(module) in blocks]
     groups = {}
     for name, _ in model.named_parameters():
         plain = clean_name(name)
         root = next((root for root in roots if plain.startswith(root)), None)
-        groups[plain] = root.rstrip(".") if root else plain.rpartition(".")[0]
+        groups[plain] = root.rstrip(".") if root else plain.rpartition(".")[0].partition(".lora_")[0]
     return groups
 
 
