@@ -147,6 +147,9 @@ BAD: dict[str, tuple[Break, str]] = {
     "dataset/answer-empty": (lambda w: w.turns(HUMAN, {"from": "gpt", "value": " \n"}), "want an answer"),
     "dataset/last-turn-unanswered": (lambda w: w.turns(HUMAN, GPT, {"from": "human", "value": "?"}), "turns is human"),
     "dataset/tag-in-answer": (lambda w: w.turns(HUMAN, {"from": "gpt", "value": "<image>"}), "human turns only"),
+    "dataset/special-token": (
+        lambda w: w.turns(HUMAN, {"from": "gpt", "value": "left<|im_end|>"}),
+        "<|im_end|>; want plain text"),
     "dataset/video-fps": (lambda w: w.records(video_fps=None), "no 'video_fps'; want a number of frames per second"),
     "dataset/video-fps-differs": (lambda w: w.records(video_fps=30), "video_fps: 30, and 8 in the file"),
     "dataset/id-duplicate": (lambda w: w.records(id="5"), "the same id as record 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections.abc import Mapping
 from typing import Final
@@ -55,6 +56,15 @@ UNANSWERED = declare(
 TAG_IN_ANSWER = declare(
     "dataset/tag-in-answer", "error", "No media tag in a gpt turn: media cannot be generated.", source=_FORMAT
 )
+
+
+SPECIAL_TOKEN = declare(
+    "dataset/special-token",
+    "error",
+    "No special token such as <|im_end|> in the text of a turn: it would end the turn, or stand for a medium.",
+    source="the tokenizer reads them wherever they stand",
+)
+SPECIAL = re.compile(r"<\|[A-Za-z0-9_]+\|>")
 
 
 class ConversationFold:
@@ -117,6 +127,8 @@ class ConversationFold:
         if size < 0:
             findings.add(NOT_TEXT, quote(text), "text without lone surrogates", at=self._at(index, number))
             return ""
+        if "<|" in text and (found := SPECIAL.search(text)):
+            findings.add(SPECIAL_TOKEN, found.group(), "plain text", at=self._at(index, number, "/value"))
         tags = text.count("<video>") + text.count("<image>") if "<" in text else 0
         self.text_bytes += size
         if role != "gpt":

@@ -49,6 +49,11 @@ def inject(model: nn.Module, plan: LoraPlan) -> frozenset[str]:
         inject_adapter_in_model(config, model, ADAPTER)
     except ValueError as error:
         raise RunError(f"policy.lora.target_modules: {error}") from error
+    strange = [name for name, layer in lora_layers(model) if not isinstance(layer.get_base_layer(), nn.Linear)]
+    if strange:
+        raise RunError(
+            f"policy.lora.target_modules: {strange[0].rstrip('.')} is not a linear layer; name linear layers only"
+        )
     added = frozenset(name for name, _ in model.named_parameters() if ".lora_" in name)
     lost = before - {clean_name(name) for name, _ in model.named_parameters()}
     assert not lost, f"peft renamed parameters that are not known here: {sorted(lost)[:3]}"

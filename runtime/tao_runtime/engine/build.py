@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.device_mesh import DeviceMesh
@@ -22,7 +22,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method as register_forw
 
 from tao_runtime.engine import adapter
 from tao_runtime.engine.families import WetFamily
-from tao_runtime.engine.weights import LoadReport, clean_name, load_base
+from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import ModelPlan, PrecisionPlan
 
@@ -76,8 +76,25 @@ def build_whole(family: WetFamily, plan: ModelPlan, device: torch.device) -> tup
     materialise(model, device)
     report = load_base(model, base)
     if plan.base_path is not None:
-        model = PeftModel.from_pretrained(model, plan.path).merge_and_unload()
+        model = merged_adapter(model, Path(plan.path))
     return model.eval(), report
+
+
+def merged_adapter(model: nn.Module, directory: Path) -> nn.Module:
+    """Return the model with an adapter merged into it.
+
+    Raises:
+        RunError: the adapter's tensors are not those that its configuration puts on this model (peft would only warn).
+    """
+    adapted = PeftModel.from_pretrained(model, directory)
+    wanted, found = set(get_peft_model_state_dict(adapted)), Snapshot(directory).names
+    if wanted != found:
+        lost, strange = sorted(wanted - found), sorted(found - wanted)
+        raise RunError(
+            f"{directory}: {len(wanted & found)} of {len(wanted)} adapter tensors match the model; missing {lost[:3]}, "
+            f"unknown {strange[:3]}. Want an adapter of this very base"
+        )
+    return adapted.merge_and_unload()
 
 
 def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
@@ -96,6 +113,9 @@ def materialise(model: Any, device: torch.device) -> None:
 def choose_trainable(model: nn.Module, plan: ModelPlan) -> None:
     """Apply freeze_pattern, trainable_pattern, trainable_map, in this order; a key that matches nothing is an error."""
     names = {clean_name(name): value for name, value in model.named_parameters()}
+    if plan.trainable_pattern:  # what they match is trained, and nothing else
+        for parameter in names.values():
+            parameter.requires_grad_(False)
     rules = [(re.compile(pattern), False) for pattern in plan.freeze_pattern]
     rules += [(re.compile(pattern), True) for pattern in plan.trainable_pattern]
     rules += [(re.compile(rf"^{re.escape(key)}(\.|$)"), value) for key, value in plan.trainable_map.items()]

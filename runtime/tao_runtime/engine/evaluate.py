@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -70,12 +72,29 @@ def evaluate(plan: EvaluatePlan, run_dir: Path, world: World) -> None:
 
 def _prepare_parts(run_dir: Path, plan: EvaluatePlan, world: World) -> None:
     """Forget the answers of an earlier run, unless they are to be kept."""
+    parts = run_dir / PARTS
     if world.is_main:
-        (run_dir / PARTS).mkdir(exist_ok=True)
+        parts.mkdir(exist_ok=True)
+        mark, identity = parts / "identity.txt", answers_identity(plan)
+        if plan.skip_saved and mark.is_file() and mark.read_text() != identity:
+            raise RunError(
+                f"{parts}: the saved answers are of another model, data set, prompt or sampling. Fix: set "
+                "evaluation.skip_saved=false, or choose another results_dir"
+            )
         if not plan.skip_saved:
-            for part in (run_dir / PARTS).glob("*.jsonl"):
+            for part in parts.glob("*.jsonl"):
                 part.unlink()
+        mark.write_text(identity)
     world.barrier()
+
+
+def answers_identity(plan: EvaluatePlan) -> str:
+    """Return a hash of what decides an answer: weights by name, size and time, data, prompt, sampling, generation."""
+    folders = [Path(path) for path in (plan.model.path, plan.model.base_path) if path]
+    files = [path for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    weights = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    decided = plan.model_dump(include={"model", "data", "sampling", "system_prompt", "prompt_format", "generation"})
+    return hashlib.sha256(json.dumps([weights, decided], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _answer(
@@ -109,7 +128,7 @@ def _answer(
                     "video": media[0][1] if media else None,
                     "error_type": None if answer is not None else "MISSING",
                 }
-                part.write(json.dumps(row) + "\n")
+                part.write("\n" + json.dumps(row) + "\n")
             part.flush()
             progress.advance(by=len(positions) * world.size)
 
@@ -117,7 +136,8 @@ def _answer(
 def _read_parts(run_dir: Path) -> Iterator[dict[str, object]]:
     for part in sorted((run_dir / PARTS).glob("*.jsonl")):
         for line in part.read_text().splitlines():
-            yield json.loads(line)
+            with suppress(json.JSONDecodeError):  # a process that was killed leaves half a line: answered again
+                yield json.loads(line)
 
 
 def _judge(plan: EvaluatePlan, run_dir: Path, count: int, log: RunLog) -> MetricsReport:
@@ -126,7 +146,8 @@ def _judge(plan: EvaluatePlan, run_dir: Path, count: int, log: RunLog) -> Metric
     Raises:
         RunError: a record has no result, or two.
     """
-    raw = sorted(_read_parts(run_dir), key=lambda row: int(str(row["position"])))
+    wanted = (row for row in _read_parts(run_dir) if int(str(row["position"])) < count)
+    raw = sorted(wanted, key=lambda row: int(str(row["position"])))
     positions = [row.pop("position") for row in raw]
     complete = positions == list(range(count))
     log.gate("one-result-each", ok=complete, records=count, results=len(raw))

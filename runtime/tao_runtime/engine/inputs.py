@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -34,8 +34,9 @@ def open_source(run_dir: Path, label: str, rules: SampleRules, *, tokenizer: Pat
 class BadSampleBudget:
     """Counts samples that could not be loaded; over the budget, the run stops."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, *, tell: Callable[[BadSample], None] = lambda sample: None) -> None:
         self.budget = budget
+        self.tell = tell
         self.seen: list[BadSample] = []
 
     def keep_good(self, samples: Iterable[Item | BadSample]) -> list[Item]:
@@ -50,6 +51,7 @@ class BadSampleBudget:
                 good.append(sample)
                 continue
             self.seen.append(sample)
+            self.tell(sample)
             if len(self.seen) > self.budget:
                 raise RunError(
                     f"record {sample.record}: {sample.reason}. {len(self.seen)} bad samples on this rank; the budget "

@@ -56,6 +56,8 @@ def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Clu
     ledgers = make_ledgers(plan, facts)
     run_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(run_dir):
+        if not isinstance(plan, TrainPlan):
+            (run_dir / RUN).unlink(missing_ok=True)  # answers are made anew: until then nothing is complete
         refuse_finished(run_dir, plan)  # again: another launcher may have ended meanwhile
         for label, ledger in ledgers.items():
             ledger.save(run_dir / LEDGER.format(label=label))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -28,6 +30,17 @@ def make_optimizer(model: nn.Module, family: WetFamily, plan: OptimizerPlan) -> 
         fused=plan.implementation == "fused",
         foreach=plan.implementation == "foreach",
     )
+
+
+def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Return the settings of every group, without its parameters."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def restore_settings(optimizer: torch.optim.Optimizer, settings: list[dict[str, Any]]) -> None:
+    """Put settings back that loading a checkpoint replaced: the plan decides them, the checkpoint only the moments."""
+    for group, values in zip(optimizer.param_groups, settings, strict=True):
+        group.update(values)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:

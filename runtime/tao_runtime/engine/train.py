@@ -25,11 +25,11 @@ from tao_runtime.engine.gates import Gates
 from tao_runtime.engine.inputs import BadSampleBudget, collated, open_source, place, sample_rules
 from tao_runtime.engine.loggers import make_loggers
 from tao_runtime.engine.meter import Meter
-from tao_runtime.engine.optimizer import clip_gradients, make_optimizer, set_lr
+from tao_runtime.engine.optimizer import clip_gradients, make_optimizer, restore_settings, set_lr, settings_of
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import check_unchanged, find_start
 from tao_runtime.engine.run_dir import RunLog, RunRecord, now
-from tao_runtime.engine.samples import SampleSource
+from tao_runtime.engine.samples import BadSample, SampleSource
 from tao_runtime.engine.stop import StopRequest
 from tao_runtime.engine.validate import validate
 from tao_runtime.engine.watchdog import Watchdog
@@ -55,7 +55,7 @@ class Trainer:
         self.gates = Gates(self.log, world, self.family, plan.model)
         self.directory = Path(plan.model.path)
         self.snapshot = probe_model(ModelRef("model", plan.model.path, "model.path"))
-        self.budget = BadSampleBudget(plan.data.bad_sample_budget)
+        self.budget = BadSampleBudget(plan.data.bad_sample_budget, tell=self._name_bad)
         self.started_at, self._clock = now(), time.monotonic()
 
     def run(self) -> RunRecord:
@@ -118,9 +118,16 @@ class Trainer:
             if self.world.is_main:
                 print(f"warning[run/{kind}] {text}", file=sys.stderr, flush=True)
         if begin.commit is not None:
+            settings = settings_of(self.optimizer)
             load_commit(begin.commit, self.model, self.optimizer, say=lambda text: None)
+            restore_settings(self.optimizer, settings)
         self.log.status("start", how=begin.how, step=begin.step, source=str(begin.commit or self.directory))
         return begin.step
+
+    def _name_bad(self, sample: BadSample) -> None:
+        """Name a sample that could not be loaded, from whichever rank saw it."""
+        log = RunLog(self.run_dir, is_main=True)
+        log.status("bad-sample", record=sample.record, reason=sample.reason, rank=self.world.rank)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from tao_runtime.engine.dist import World
 from tao_runtime.engine.families import WetFamily
@@ -39,6 +40,10 @@ def validate(
     )
     for batch in batches:
         total += model.training_loss(place(batch, world.device)).double().cpu()
+    # Groups that stay gathered after forward would be read as they are by whatever looks at the parameters next.
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
     [numerator] = world.sum([float(total)])
     model.train()
     return numerator / max(int(source.ledger.weight.sum()), 1)

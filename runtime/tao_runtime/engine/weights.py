@@ -17,6 +17,8 @@ from tao_runtime.errors import RunError
 
 INDEX = "model.safetensors.index.json"
 
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+
 # What wrappers put into the names of parameters: activation checkpointing, compilation, peft's base layer.
 WRAPPERS = re.compile(r"_checkpoint_wrapped_module\.|_orig_mod\.|base_layer\.")
 
@@ -106,6 +108,9 @@ def load_base(model: nn.Module, directory: Path, *, added: frozenset[str] = froz
     problems = [f"{name}: not in the snapshot" for name in missing]
     for name in sorted(expected.keys() & snapshot.names):
         value = snapshot.read(name)
+        if value.dtype not in FLOATS:
+            problems.append(f"{name}: {value.dtype} in the snapshot; want {', '.join(map(str, FLOATS))}, not quantised")
+            continue
         if value.shape != expected[name].shape:
             problems.append(f"{name}: {list(value.shape)} in the snapshot, {list(expected[name].shape)} in the model")
             continue

@@ -86,7 +86,11 @@ def dropped_records(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[
     if dropped and plan.steps.per_epoch:
         saw = f"{dropped} of {records} records do not fill a global batch of {plan.batch.global_batch} and are left out"
         key = "train.train_policy.dataloader_drop_last"
-        yield Problem(key, f"{saw}, others each epoch", "none left out", "set it to false", {key: False})
+        if plan.batch.shuffle:
+            yield Problem(key, f"{saw}, others each epoch", "none left out", "set it to false", {key: False})
+        else:
+            saw += ", the same in every epoch, as dataloader_shuffle is false"
+            yield Problem(key, saw, "none left out", "set it to false", {key: False}, severity="error")
 
 
 @rule(
