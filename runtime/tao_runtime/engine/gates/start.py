@@ -117,7 +117,8 @@ def intended(name: str, plan: ModelPlan) -> bool:
     """Return whether the spec wants a parameter trained: the adapter's keys, then patterns, then the map."""
     wanted = plan.lora is None or ".lora_" in name or bool(set(plan.lora.modules_to_save) & set(name.split(".")))
     wanted = wanted and not any(re.search(pattern, name) for pattern in plan.freeze_pattern)
-    wanted = wanted or any(re.search(pattern, name) for pattern in plan.trainable_pattern)
+    if plan.trainable_pattern:  # nothing else is trained
+        wanted = any(re.search(pattern, name) for pattern in plan.trainable_pattern)
     for key, value in plan.trainable_map.items():
         if name == key or name.startswith(f"{key}."):
             wanted = value
