@@ -76,7 +76,7 @@ def run_ours(folder: Path, round_number: int) -> list[float]:
     path.write_text(yaml.safe_dump(spec))
     run(sys.executable, "-c", "from tao_runtime.cli import main; main()", "train", "--spec", str(path))
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [line["train/tokens"] / (line["time/cpu_s"] * CLIPS // BATCH) for line in lines if "time/cpu_s" in line]
+    return [line["train/tokens"] / (line["time/cpu_s"] * (CLIPS // BATCH)) for line in lines if "time/cpu_s" in line]
 
 
 def run_peer(folder: Path, python: str) -> list[float]:
