@@ -82,6 +82,7 @@ def plan_inference(spec: InferenceSpec, facts: Facts) -> InferencePlan:
         media=spec.media,
         media_kind=spec.type,
         prompt=spec.prompt,
+        system_prompt=spec.system_prompt,
         sampling=make_sampling(spec),
         prompt_format=PROMPT_FORMAT,
         generation=GenerationPlan(max_new_tokens=spec.max_new_tokens),

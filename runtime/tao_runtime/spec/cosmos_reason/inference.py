@@ -21,6 +21,9 @@ class InferenceSpec(Spec):
     media: Text = key(REQUIRED, "A media file, a directory of them, or an annotation file (.json).")
     results_dir: Text = key(REQUIRED, "Directory that answers are written to.")
     prompt: Text = key("Describe this video briefly.", "The question. Records of an annotation file bring their own.")
+    system_prompt: str = key(
+        "", "Text of the system turn; that of training, if it had one. Empty: no system turn.", since="tao-run"
+    )
     type: Literal["video", "image"] = key("video", "Kind of the media.")
     model_path: Text = key(
         BASE_MODEL, "Weights: a snapshot or adapter directory, org/name on the hub, or hf_model://org/name."
