@@ -41,10 +41,10 @@ def report(found: Report, *, as_json: bool, to_stderr: bool = False) -> None:
 
 
 def fixed(found: Report, spec: Path, overrides: list[str], *, folder: Path) -> None:
-    """Write a copy of the spec with every override that the findings suggest; the source stays as it is."""
+    """Write a copy of the spec with what errors and warnings suggest; a note is for its reader to decide."""
     patch: dict[str, Any] = {}
     for finding in found.findings:
-        if finding.record is None and finding.fix is not None and finding.fix.patch:
+        if finding.severity != "note" and finding.record is None and finding.fix is not None and finding.fix.patch:
             patch.update(finding.fix.patch)
     corrections = [f"{key}={json.dumps(value)}" for key, value in patch.items()]
     text = dump_spec(load_spec(spec, [*overrides, *corrections]))
