@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what is missing, then runs every gate: lint, format, types, generated files, tests.
-# Usage: bash scripts/test.sh [arguments of pytest; default: -m "not slow and not gpu"]
+# Usage: bash scripts/test.sh [arguments of pytest; default: -n 2 --dist loadfile -m "not slow and not gpu"]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,7 +28,7 @@ gate ruff check .
 gate ruff format --check .
 gate mypy
 gate tao-run dev generate --check
-if (($#)); then gate pytest "$@"; else gate pytest -m "not slow and not gpu"; fi
+if (($#)); then gate pytest "$@"; else gate pytest -n 2 --dist loadfile -m "not slow and not gpu"; fi
 
 if ((${#failed[@]})); then
     printf 'test: FAILED: %s\n' "${failed[@]}" >&2
