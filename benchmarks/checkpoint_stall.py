@@ -20,13 +20,23 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from tao_runtime.engine.checkpoint import Checkpointer
+from tao_runtime.engine.checkpoint import Checkpointer, train_state
 from tao_runtime.engine.commits import Commit, damage, list_commits
 from tao_runtime.engine.dist import World, join_world
-from tao_runtime.plan.model import CheckpointPlan
+from tao_runtime.engine.optimizer import ShardOptimizer, trainable
+from tao_runtime.plan.model import CheckpointPlan, OptimizerPlan
 
 SAVES, TARGET, PREDICTED = 15, 0.40, 0.25
 WIDTH, LAYERS = 128, 24  # 0.4 M parameters in 48 tensors: the size of the demo's model
+ADAMW = OptimizerPlan(
+    name="AdamW",
+    lr={"global": 1e-3},
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.01,
+    implementation="foreach",
+    grad_clip=1.0,
+)
 RESULT = Path(__file__).parent / "results" / "checkpoint_stall.json"
 Mode = Literal["sync", "async"]
 
@@ -40,17 +50,19 @@ def measure(root: Path, world: World) -> dict[str, list[float]]:
     """Return the seconds that training waits for each save, by mode."""
     model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)))
     fully_shard(model, mesh=torch.distributed.init_device_mesh("cpu", (1,)))
-    optimizer = torch.optim.AdamW(model.parameters())
+    parameters = trainable(model)
+    optimizer = ShardOptimizer(parameters, dict.fromkeys(parameters, "global"), ADAMW)
     modes: tuple[Mode, Mode] = ("sync", "async")
     savers = {mode: make_checkpointer(root, world, mode) for mode in modes}
     waits: dict[str, list[float]] = {mode: [] for mode in modes}
     for step in range(1, SAVES + 2):
         model(torch.ones(4, WIDTH)).sum().backward()
+        optimizer.take_gradients()
         optimizer.step()
         for mode, saver in savers.items():
             commit = Commit(step=step, world_size=1, identity="bench", spec_sha256="bench", files={})
             start = time.perf_counter()
-            saver.save(model, optimizer, commit)
+            saver.save(train_state(optimizer), commit)
             waits[mode] += [time.perf_counter() - start] if step > 1 else []  # the first one imports and plans
             saver.wait()  # a step of training is longer than a save: the next one never waits for it
     for mode, saver in savers.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -103,10 +104,11 @@ def test_resumes_on_another_world_size(unbroken: Path, demo_material: Path, tmp_
 def test_more_epochs_on_resume_do_more_steps(demo_material: Path, tmp_path: Path) -> None:
     spec = write_train_spec(tmp_path / "train.yaml", demo_material, tmp_path / "run", train__epoch=1)
     tao("train", "--spec", str(spec), cwd=tmp_path)
-    (tmp_path / "run/run.json").unlink()
     spec = write_train_spec(tmp_path / "train.yaml", demo_material, tmp_path / "run", train__epoch=2)
     tao("train", "--spec", str(spec), cwd=tmp_path)
     assert len(losses(tmp_path / "run")) == 8
+    records = [json.loads((tmp_path / "run" / name).read_text()) for name in ("run-000000004.json", "run.json")]
+    assert [(record["steps"], record["resumed_from"]) for record in records] == [(4, None), (8, 4)]
 
 
 def test_a_complete_run_is_not_written_over(unbroken: Path, demo_material: Path, tmp_path: Path) -> None:

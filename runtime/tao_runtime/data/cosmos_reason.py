@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tao_runtime.data.facts import DatasetFacts, MediaKind, VisionGeometry
 from tao_runtime.data.families import PromptOptions, Segment, Turn
+from tao_runtime.data.flops import vision_language_flops
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
 
 # ChatML with timestamps in front of each temporal step and no outer vision pair, as the models' first release
@@ -33,6 +34,9 @@ THINK = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
 # Upper bounds for `bound_tokens`: "<|im_start|>assistant\n" ... "<|im_end|>\n", and "<12345.6 seconds>" + the pair.
 TURN_OVERHEAD = 2 + len("assistant\n") + 1
 STEP_OVERHEAD = len("<12345.6 seconds>") + 2
+
+
+forward_flops = vision_language_flops
 
 
 def read_turns(record: Mapping[str, object], conversation_key: str = "conversations") -> list[Turn]:

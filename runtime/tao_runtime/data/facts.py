@@ -106,6 +106,7 @@ class ModelFacts:
     missing: tuple[str, ...] = ()  # files a complete snapshot needs and this one lacks
     has_token: bool = False  # a hub token is present (its value is never read into anything)
     is_adapter: bool = False  # a peft adapter directory
+    weights_sha256: str | None = None  # of headers and pieces (data/digest.py); None if not local or not whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from tao_runtime.data.facts import MediaKind
+from tao_runtime.data.facts import MediaKind, VisionGeometry
+from tao_runtime.data.flops import ForwardFlops
 from tao_runtime.data.vision import MediaLayout
 
 
@@ -77,6 +78,8 @@ class DryFamily(Protocol):
     def read_turns(self, record: Mapping[str, object], conversation_key: str) -> list[Turn]: ...
 
     def media_names(self, record: Mapping[str, object]) -> list[tuple[MediaKind, str]]: ...
+
+    def forward_flops(self, config: Mapping[str, object], geometry: VisionGeometry) -> ForwardFlops | None: ...
 
     def question_of(self, turns: Iterable[Turn]) -> str: ...
 

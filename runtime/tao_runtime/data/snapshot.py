@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tao_runtime.data.digest import weights_digest
 from tao_runtime.data.facts import ModelFacts, VisionGeometry
 from tao_runtime.spec.base import ModelRef
 
@@ -76,6 +77,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         missing=tuple(missing),
         has_token=has_token(),
         is_adapter=is_adapter,
+        weights_sha256=weights_digest(directory, shards) if whole else None,
     )
 
 

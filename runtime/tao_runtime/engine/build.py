@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.fsdp import register_fsdp_forward_method as register_forward
+from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 from tao_runtime.engine import adapter
 from tao_runtime.engine.families import WetFamily
@@ -136,10 +138,36 @@ def wrap_blocks(model: nn.Module, family: WetFamily, precision: PrecisionPlan) -
         for name, child in list(parent.named_children()):
             if not any(child is block for block in targets):
                 continue
-            block = checkpoint_wrapper(child) if precision.activation_checkpointing else child
+            block = recomputed(child, precision.activation_checkpointing)
             if precision.compile:
-                block.compile()
+                # Lengths differ from step to step: one graph for all of them.
+                block.compile(dynamic=True)
             setattr(parent, name, block)
+
+
+def recomputed(block: nn.Module, mode: str) -> nn.Module:
+    """Return a block that keeps in forward what the mode says, and computes the rest again in backward."""
+    if mode == "none":
+        return block
+    if mode == "full":
+        return checkpoint_wrapper(block)
+    return checkpoint_wrapper(block, context_fn=partial(create_selective_checkpoint_contexts, _keep_products))
+
+
+# What selective checkpointing keeps: the operations whose arithmetic is worth their memory.
+KEPT = {
+    torch.ops.aten.mm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+}
+
+
+def _keep_products(context: object, operation: object, *args: object, **options: object) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def shard(model: nn.Module, family: WetFamily, precision: PrecisionPlan, mesh: DeviceMesh) -> None:

@@ -14,17 +14,16 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.distributed.checkpoint import load, save  # type: ignore[attr-defined]
+from torch.distributed.checkpoint import FileSystemReader, load, save  # type: ignore[attr-defined]
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from tao_runtime.engine.commits import SAVING, Commit, commit_name, hash_files, prune, seal
 from tao_runtime.engine.dist import World
+from tao_runtime.engine.optimizer import ShardOptimizer
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import CheckpointPlan
 
-State = dict[str, dict[str, Any]]  # part -> name -> tensor or plain value
+State = dict[str, dict[str, torch.Tensor]]  # part -> name -> tensor
 T = TypeVar("T")
 
 
@@ -59,11 +58,10 @@ class Checkpointer:
             root.mkdir(parents=True, exist_ok=True)
         world.barrier()
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, commit: Commit) -> None:
+    def save(self, state: State, commit: Commit) -> None:
         """Save and commit, or start to. What became of it is told by `ended`."""
         start = time.monotonic()
         self.wait()
-        state = _state(model, optimizer)
         if self.plan.mode == "sync":
             self._write(state, commit, start=start, stall=None)
             return
@@ -179,40 +177,42 @@ def _write_small_parts(temporary: Path, commit: Commit) -> None:
             os.fsync(file.fileno())
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """Return the trainable parameters and the optimizer state, by part."""
-    model_state, optimizer_state = get_state_dict(model, optimizer, options=StateDictOptions(ignore_frozen_params=True))
-    return {"model": dict(model_state), "optim": dict(optimizer_state)}
+@torch.no_grad()
+def train_state(optimizer: ShardOptimizer) -> State:
+    """Return what a checkpoint holds now: the trainable parameters and their optimizer's state, by name.
+
+    Weights and moments are the tensors themselves, so that loading into them is enough; step counts are a copy.
+    """
+    weights = {name: value.detach() for name, value in optimizer.parameters.items()}
+    return {"model": weights, "optim": optimizer.state()}
 
 
-def _snapshot(value: Any) -> Any:
+def _snapshot(state: State) -> State:
     """Copy every tensor into host memory, so that training may go on while the copy is written."""
-    if isinstance(value, torch.Tensor):
+
+    def copy(value: torch.Tensor) -> torch.Tensor:
         return value.detach().clone() if value.device.type == "cpu" else value.detach().cpu()
-    if isinstance(value, dict):
-        return {key: _snapshot(item) for key, item in value.items()}
-    return [_snapshot(item) for item in value] if isinstance(value, list) else value
+
+    return {part: {name: copy(value) for name, value in values.items()} for part, values in state.items()}
 
 
-def load_commit(
-    directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer, *, say: Callable[[str], None]
-) -> None:
-    """Load a commit into a model and its optimizer, on any world size; every trainable tensor must be in it.
+def load_commit(directory: Path, optimizer: ShardOptimizer) -> None:
+    """Load a commit into what is trained and its optimizer, on any world size; what was saved must be the same tensors.
 
     Raises:
         RunError: the checkpoint holds other tensors than the run trains.
     """
-    state = _state(model, optimizer)
+    state = train_state(optimizer)
     for part, values in state.items():
+        saved = set(FileSystemReader(directory / part).read_metadata().state_dict_metadata)
+        if saved != set(values):
+            lost, strange, both = sorted(set(values) - saved), sorted(saved - set(values)), len(saved & set(values))
+            raise RunError(
+                f"{directory}: {part} does not fit this run: {both} of {len(values)} tensors match; "
+                f"missing {lost[:3]}, unknown {strange[:3]}. Fix: restore the spec that saved it"
+            )
         try:
             load(values, checkpoint_id=directory / part)
-        except (RuntimeError, CheckpointException) as error:
+        except (RuntimeError, ValueError, CheckpointException) as error:
             raise RunError(f"{directory}: {part} does not fit this run: {error}") from error
-    set_state_dict(
-        model,
-        optimizer,
-        model_state_dict=state["model"],
-        optim_state_dict=state["optim"],
-        options=StateDictOptions(ignore_frozen_params=True, strict=False),
-    )
-    say(f"resumed from {directory.name}")
+    optimizer.restore_counts(state["optim"])

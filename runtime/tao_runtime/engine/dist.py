@@ -26,10 +26,20 @@ class World:
     size: int
     device: torch.device
     control: dist.ProcessGroup  # gloo, for small CPU messages that must not wait behind the gradients
+    cp: int = 1  # ranks that share one micro-batch, each a part of its sequence; they are neighbours
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    @property
+    def data_rank(self) -> int:
+        """Which of the groups that load data of their own this rank is in."""
+        return self.rank // self.cp
+
+    @property
+    def data_size(self) -> int:
+        return self.size // self.cp
 
     def barrier(self) -> None:
         """Wait for every rank. On gloo, so that it does not synchronise a GPU."""
@@ -67,6 +77,11 @@ def join_world(*, timeout_s: int = 1800) -> Iterator[World]:
         yield World(dist.get_rank(), local_rank, dist.get_world_size(), device, control)
     finally:
         dist.destroy_process_group()
+
+
+def device_name(device: torch.device) -> str:
+    """Return what the driver calls a device; "cpu" for the host."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def make_mesh(plan: MeshPlan, device: torch.device) -> DeviceMesh:

@@ -16,8 +16,9 @@ from transformers import AutoConfig
 from tao_runtime.engine import adapter
 from tao_runtime.engine.build import DTYPES, Built
 from tao_runtime.engine.dist import World
+from tao_runtime.engine.stop import StopRequest
 from tao_runtime.engine.weights import INDEX, Snapshot, clean_name
-from tao_runtime.errors import RunError
+from tao_runtime.errors import RunError, StoppedError
 from tao_runtime.plan.model import LoraPlan, TrainPlan
 
 SHARD_BYTES = 4 << 30
@@ -26,14 +27,21 @@ CARRIED = ("*.json", "*.txt", "*.jinja", "*.model")
 NOT_CARRIED = ("config.json", INDEX, "adapter_config.json")
 
 
-def export(built: Built, plan: TrainPlan, run_dir: Path, *, world: World) -> dict[str, str]:
-    """Write <run>/export/model, and <run>/export/adapter for LoRA; returns both relative to the run. Collective."""
+def export(built: Built, plan: TrainPlan, run_dir: Path, *, world: World, stop: StopRequest) -> dict[str, str]:
+    """Write <run>/export/model, and <run>/export/adapter for LoRA; returns both relative to the run. Collective.
+
+    Raises:
+        StoppedError: the run was asked to stop; no directory is half-written.
+    """
     outputs = {"model": "export/model"}
     base = Path(plan.model.path)
     dtype = DTYPES[plan.precision.compute]
     writer = ShardWriter(run_dir / "export" / "model") if world.is_main else None
     lora: dict[str, torch.Tensor] = {}
     for name, value in full_tensors(built.model):
+        if stop.agreed():
+            stop.settle()
+            raise StoppedError("stopped on request while the weights were exported; run the same command again for it")
         kind = clean_name(name)
         if ".lora_" in name:
             lora[name] = value
@@ -49,6 +57,7 @@ def export(built: Built, plan: TrainPlan, run_dir: Path, *, world: World) -> dic
                 if set(name.split(".")) & set(plan.model.lora.modules_to_save)
             }
             write_adapter(run_dir / "export" / "adapter", plan.model.lora, lora, saved=saved, base=base)
+    stop.settle()
     if writer is not None:
         writer.close(base, dtype=dtype)
         verify(run_dir / "export" / "model", built.model)

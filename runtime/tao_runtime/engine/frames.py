@@ -31,7 +31,8 @@ def decode_video(path: Path, indices: Sequence[int]) -> np.ndarray:
             reformatter = VideoReformatter()  # one per clip: making one per frame doubles the decode time
             for number, frame in enumerate(container.decode(stream)):
                 if number in wanted:
-                    frames[number] = reformatter.reformat(frame, format="rgb24").to_ndarray()
+                    # One thread: starting several for each frame takes longer than converting a small one.
+                    frames[number] = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
                 if number >= indices[-1]:
                     break
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -60,6 +61,14 @@ class BadSampleBudget:
         return good
 
 
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """A collated micro-batch, and the weight of the samples that it should have held and could not."""
+
+    batch: Batch
+    lost: int = 0
+
+
 def collated(
     family: WetFamily,
     source: SampleSource,
@@ -68,13 +77,54 @@ def collated(
     budget: BadSampleBudget,
     num_threads: int,
     prefetch: int,
-) -> Iterator[Batch]:
+) -> Iterator[MicroBatch]:
     """Yield the collated micro-batches of `batches`, loading ahead and leaving bad samples out."""
     depth = max(1, num_threads * prefetch)
-    for samples in load_ahead(source.load, batches, num_threads=num_threads, depth=depth):
-        yield family.collate(budget.keep_good(samples), source.rules.geometry)
+    for positions, samples in load_ahead(source.load, batches, num_threads=num_threads, depth=depth):
+        lost = sum(
+            int(source.ledger.weight[position])
+            for position, sample in zip(positions, samples, strict=True)
+            if isinstance(sample, BadSample)
+        )
+        yield MicroBatch(family.collate(budget.keep_good(samples), source.rules.geometry), lost)
 
 
 def place(batch: Batch, device: torch.device) -> Batch:
     """Return a batch with its tensors on a device; what the host must know stays with the host."""
     return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+def placed(batches: Iterable[MicroBatch], device: torch.device) -> Iterator[MicroBatch]:
+    """Yield micro-batches on a device. On a GPU the next travels, from pinned memory, while this one is computed."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    stream, ahead = torch.cuda.Stream(device), None
+    for micro in batches:
+        with torch.cuda.stream(stream):
+            sent = replace(micro, batch=_send(micro.batch, device))
+            arrived = torch.cuda.Event()
+            arrived.record(stream)
+        if ahead is not None:
+            yield _received(*ahead)
+        ahead = sent, arrived
+    if ahead is not None:
+        yield _received(*ahead)
+
+
+def _send(batch: Batch, device: torch.device) -> Batch:
+    """Start to copy a batch's tensors to a device, on the current stream."""
+    return {
+        name: value.pin_memory().to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }
+
+
+def _received(micro: MicroBatch, arrived: torch.cuda.Event) -> MicroBatch:
+    """Let the computing stream wait for the copy, and keep its memory until that stream is done with it."""
+    current = torch.cuda.current_stream()
+    current.wait_event(arrived)
+    for value in micro.batch.values():
+        if isinstance(value, torch.Tensor):
+            value.record_stream(current)
+    return micro

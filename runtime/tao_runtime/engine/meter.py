@@ -24,8 +24,18 @@ PHASES = ("data", "forward", "backward", "optimizer", "checkpoint", "validate")
 class Meter:
     """Collects the metrics of the steps since the last report."""
 
-    def __init__(self, log: RunLog, loggers: list[MetricLogger], world: World, progress: StepProgress) -> None:
+    def __init__(
+        self,
+        log: RunLog,
+        loggers: list[MetricLogger],
+        world: World,
+        progress: StepProgress,
+        *,
+        peak_flops: float | None = None,
+    ) -> None:
+        """`peak_flops`: what one device does per second in the type of the run, dense; None: not known."""
         self.log = log
+        self.peak_flops = peak_flops
         self.loggers = loggers
         self.world = world
         self.progress = progress
@@ -36,7 +46,8 @@ class Meter:
     def _reset(self) -> None:
         self._losses: list[torch.Tensor] = []
         self._norm = torch.zeros(())
-        self._weight = self._tokens = self._steps = 0
+        self._tokens = self._processed = self._steps = 0
+        self._weight, self._flops = torch.zeros(()), 0.0
         self._since = time.perf_counter()
         self._cpu_since = time.process_time()
 
@@ -48,10 +59,15 @@ class Meter:
         """Keep a micro-batch's numerator on its device."""
         self._losses.append(numerator)
 
-    def add_step(self, *, weight: int, tokens: int, norm: torch.Tensor) -> None:
-        """Count a step: supervised tokens and all tokens of the global batch."""
-        self._weight += weight
+    def add_processed(self, tokens: int) -> None:
+        """Count the tokens that this rank's network ran over, padding and all."""
+        self._processed += tokens
+
+    def add_step(self, *, weight: torch.Tensor, tokens: int, flops: float, norm: torch.Tensor) -> None:
+        """Count a step of the global batch: supervised tokens, all tokens, arithmetic that training on them needs."""
+        self._weight = self._weight + weight
         self._tokens += tokens
+        self._flops += flops
         self._steps += 1
         self._norm = norm
 
@@ -64,16 +80,19 @@ class Meter:
         mine = torch.stack(self._losses).double().sum().item()
         phases = self._stopwatch.read()
         seconds = [phases.get(phase, 0.0) for phase in PHASES]
-        total, *seconds = self.world.sum([mine, *seconds])
+        total, processed, *seconds = self.world.sum([mine, float(self._processed), *seconds])
+        weight = float(self._weight)
         elapsed = time.perf_counter() - self._since
         values = {
-            "train/loss": total / max(self._weight, 1),
+            "train/loss": total / max(weight, 1.0),
             "train/epoch": float(epoch),
             "optimizer/lr": lr,
             "optimizer/grad_norm": float(self._norm),
             "train/tokens": float(self._tokens),
-            "train/supervised_tokens": float(self._weight),
+            "train/supervised_tokens": weight,
             "train/tokens_per_s": self._tokens / elapsed,
+            "train/padding_share": max(0.0, 1.0 - self._tokens / max(processed, 1.0)),
+            **self._utilisation(elapsed),
             "time/step_s": elapsed / self._steps,
             "time/cpu_s": (time.process_time() - self._cpu_since) / self._steps,
             "cache/hit_share": cache.hits / max(cache.hits + cache.misses, 1),
@@ -90,13 +109,24 @@ class Meter:
         self.progress.advance(by=0, note=f"loss {values['train/loss']:.4f}  {values['train/tokens_per_s']:.0f} tok/s")
         self._reset()
 
+    def _utilisation(self, elapsed_s: float) -> dict[str, float]:
+        """Return useful arithmetic per second, and as a share of what the devices can do, where that is known."""
+        if not self._flops:
+            return {}
+        rate = self._flops / elapsed_s
+        found = {"train/useful_tflops_per_s": rate / 1e12}
+        if self.peak_flops:
+            found["train/mfu"] = rate / (self.peak_flops * self.world.size)
+        return found
+
     def report_validation(self, step: int, loss: float) -> None:
         """Write the validation loss."""
         self._emit(step, {"val/avg_loss": loss})
         self.progress.say(f"step {step}: val/avg_loss {loss:.4f}")
 
     def _emit(self, step: int, values: dict[str, float]) -> None:
-        self.latest = {**self.latest, **values}
+        # Of records: JSON has no name for other numbers.
+        self.latest = {**self.latest, **{name: value for name, value in values.items() if math.isfinite(value)}}
         self.log.metrics(step, {name: round(value, 10) for name, value in values.items()})
         for logger in self.loggers:
             logger.log(step, values)

@@ -1,10 +1,15 @@
-"""The optimizer of a plan: one parameter group per learning rate, all state sharded as the parameters are."""
+"""The optimizer of a plan, on this rank's part of every parameter: one group per learning rate.
+
+Adam's arithmetic is element by element, so it may run on the plain local tensors: no dispatch of distributed tensors,
+which is a fifth of a step of a small model, and state that is named as the parameters are.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -13,44 +18,144 @@ from tao_runtime.engine.weights import clean_name
 from tao_runtime.plan.model import OptimizerPlan
 
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def make_optimizer(model: nn.Module, family: WetFamily, plan: OptimizerPlan) -> torch.optim.Optimizer:
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by the names they have in the base."""
+    return {clean_name(name): value for name, value in model.named_parameters() if value.requires_grad}
+
+
+class ShardOptimizer:
+    """Steps the local parts of parameters, sharded or not. Its state exists from the start."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], groups: Mapping[str, str], plan: OptimizerPlan) -> None:
+        """`groups`: the part of the model, a key of `plan.lr`, that each parameter belongs to."""
+        self.parameters = dict(parameters)
+        with torch.no_grad():
+            self.shards = {name: nn.Parameter(local(value.detach())) for name, value in parameters.items()}
+        rows: dict[str, list[nn.Parameter]] = {}
+        for name, shard in self.shards.items():
+            rows.setdefault(groups[name], []).append(shard)
+        self.inner = OPTIMIZERS[plan.name](
+            [{"params": shards, "lr": plan.lr[part], "base_lr": plan.lr[part]} for part, shards in rows.items()],
+            betas=plan.betas,
+            eps=plan.eps,
+            weight_decay=plan.weight_decay,
+            fused=plan.implementation == "fused",
+            foreach=plan.implementation == "foreach",
+        )
+        self.fused = plan.implementation == "fused"
+        for shard in self.shards.values():
+            # As torch makes it at the first step; made now, so that a checkpoint can be loaded and memory is known.
+            self.inner.state[shard] = {
+                "step": torch.zeros((), device=shard.device if self.fused else "cpu"),
+                **{moment: torch.zeros_like(shard) for moment in MOMENTS},
+            }
+        self._reduce = _shard_groups(self.parameters.values())
+
+    @torch.no_grad()
+    def take_gradients(self) -> None:
+        """Hand the local parts of the gradients to the optimizer."""
+        for name, parameter in self.parameters.items():
+            self.shards[name].grad = None if parameter.grad is None else local(parameter.grad)
+
+    @torch.no_grad()
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply every gradient."""
+        gradients = [shard.grad for shard in self.shards.values() if shard.grad is not None]
+        torch._foreach_mul_(gradients, factor)
+
+    @torch.no_grad()
+    def clip(self, limit: float) -> torch.Tensor:
+        """Scale the gradients to a global L2 norm of at most `limit` (0: leave them); returns the norm before."""
+        shards = [shard for shard in self.shards.values() if shard.grad is not None]
+        norm = torch.nn.utils.get_total_norm([shard.grad for shard in shards if shard.grad is not None])
+        if self._reduce:
+            square = norm.square()
+            for group in self._reduce:
+                dist.all_reduce(square, group=group)
+            norm = square.sqrt()
+        if limit > 0:
+            torch.nn.utils.clip_grads_with_norm_(shards, limit, norm)
+        return norm
+
+    def step(self, *, skip: torch.Tensor | None = None) -> None:
+        """Step. `skip`: a flag on the device; where it is 1, the fused kernels leave weight, moment and count alone."""
+        if skip is not None:
+            self.inner.found_inf = skip  # type: ignore[attr-defined]
+        self.inner.step()
+        if skip is not None:
+            del self.inner.found_inf  # type: ignore[attr-defined]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for name, parameter in self.parameters.items():
+            parameter.grad = self.shards[name].grad = None
+
+    def set_lr(self, factor: float) -> None:
+        """Set every group's rate to its base rate times `factor`."""
+        for group in self.inner.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    @property
+    def lr(self) -> float:
+        """Return the rate of the first group."""
+        return float(self.inner.param_groups[0]["lr"])
+
+    @torch.no_grad()
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return moments, placed as their parameters and sharing their memory, and the step counts [parameters]."""
+        found = {
+            f"{moment}.{name}": _like(self.parameters[name], self.inner.state[shard][moment])
+            for name, shard in self.shards.items()
+            for moment in MOMENTS
+        }
+        counts = [self.inner.state[shard]["step"] for shard in self.shards.values()]
+        return {**found, "steps": torch.stack(counts).cpu()}
+
+    @torch.no_grad()
+    def restore_counts(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take the step counts of a state that was loaded; its moments are in place already."""
+        for shard, count in zip(self.shards.values(), state["steps"], strict=True):
+            self.inner.state[shard]["step"].copy_(count)
+
+
+def make_optimizer(model: nn.Module, family: WetFamily, plan: OptimizerPlan) -> ShardOptimizer:
     """Return the optimizer of the trainable parameters. Each group keeps its base rate in `base_lr`."""
-    groups: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            part = family.part_of(clean_name(name))
-            groups.setdefault(part if part in plan.lr else "global", []).append(parameter)
-    return OPTIMIZERS[plan.name](
-        [{"params": parameters, "lr": plan.lr[part], "base_lr": plan.lr[part]} for part, parameters in groups.items()],
-        betas=plan.betas,
-        eps=plan.eps,
-        weight_decay=plan.weight_decay,
-        fused=plan.implementation == "fused",
-        foreach=plan.implementation == "foreach",
+    parameters = trainable(model)
+    parts = {name: family.part_of(name) for name in parameters}
+    return ShardOptimizer(
+        parameters, {name: part if part in plan.lr else "global" for name, part in parts.items()}, plan
     )
 
 
-def settings_of(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Return the settings of every group, without its parameters."""
-    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """Return this rank's part of a tensor, the same memory; call it without gradient."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def restore_settings(optimizer: torch.optim.Optimizer, settings: list[dict[str, Any]]) -> None:
-    """Put settings back that loading a checkpoint replaced: the plan decides them, the checkpoint only the moments."""
-    for group, values in zip(optimizer.param_groups, settings, strict=True):
-        group.update(values)
+def _like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return a local tensor as a distributed one, placed as a parameter is."""
+    if not isinstance(parameter, DTensor):
+        return value
+    return DTensor.from_local(
+        value,
+        parameter.device_mesh,
+        parameter.placements,
+        run_check=False,
+        shape=parameter.shape,
+        stride=parameter.stride(),
+    )
 
 
-def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's rate to its base rate times `factor`."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
-
-
-def clip_gradients(model: nn.Module, limit: float) -> torch.Tensor:
-    """Scale the gradients to a global L2 norm of at most `limit` (0: leave them); returns the norm before, scalar."""
-    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, limit if limit > 0 else float("inf"))
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+def _shard_groups(parameters: object) -> list[dist.ProcessGroup]:
+    """Return the process groups over which parameters are cut, without those of one process: the same for all."""
+    layouts = {(each.device_mesh, tuple(each.placements)) for each in parameters if isinstance(each, DTensor)}  # type: ignore[attr-defined]
+    assert len(layouts) <= 1, "every parameter is sharded over the same mesh"
+    return [
+        mesh.get_group(axis)
+        for mesh, placements in layouts
+        for axis, placement in enumerate(placements)
+        if placement.is_shard() and mesh.size(axis) > 1
+    ]

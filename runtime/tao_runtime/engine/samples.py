@@ -99,24 +99,24 @@ def load_ahead(
     *,
     num_threads: int,
     depth: int,
-) -> Iterator[list[Item | BadSample]]:
-    """Yield the samples of each batch in order, with up to `depth` samples loading ahead on `num_threads` threads."""
+) -> Iterator[tuple[Sequence[int], list[Item | BadSample]]]:
+    """Yield each batch with its samples, in order; up to `depth` samples load ahead on `num_threads` threads."""
     if num_threads == 0:
         for batch in batches:
-            yield [load(position) for position in batch]
+            yield batch, [load(position) for position in batch]
         return
     with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
-        waiting: deque[list[Future[Item | BadSample]]] = deque()
+        waiting: deque[tuple[Sequence[int], list[Future[Item | BadSample]]]] = deque()
         ahead = 0
         try:
             for batch in batches:
-                waiting.append([pool.submit(load, position) for position in batch])
+                waiting.append((batch, [pool.submit(load, position) for position in batch]))
                 ahead += len(batch)
-                while waiting and ahead - len(waiting[0]) >= depth:
-                    futures = waiting.popleft()
-                    ahead -= len(futures)
-                    yield [future.result() for future in futures]
-            while waiting:
-                yield [future.result() for future in waiting.popleft()]
+                while waiting and ahead - len(waiting[0][0]) >= depth:
+                    first, futures = waiting.popleft()
+                    ahead -= len(first)
+                    yield first, [future.result() for future in futures]
+            for first, futures in waiting:
+                yield first, [future.result() for future in futures]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -12,30 +12,30 @@ from typing import Any
 import numpy as np
 import torch
 
-from tao_runtime import __version__
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.engine.build import Built, build_sharded
-from tao_runtime.engine.checkpoint import Checkpointer, load_commit
-from tao_runtime.engine.commits import Commit
-from tao_runtime.engine.dist import World, make_mesh
+from tao_runtime.engine.checkpoint import load_commit, train_state
+from tao_runtime.engine.dist import World, device_name, make_mesh
 from tao_runtime.engine.export import export
-from tao_runtime.engine.families import Batch, wet_family
-from tao_runtime.engine.finite import StepGuard
+from tao_runtime.engine.families import wet_family
+from tao_runtime.engine.garbage import Garbage
 from tao_runtime.engine.gates import Gates
-from tao_runtime.engine.inputs import BadSampleBudget, collated, open_source, place, sample_rules
+from tao_runtime.engine.guard import StepGuard, Streak
+from tao_runtime.engine.inputs import BadSampleBudget, MicroBatch, collated, open_source, placed, sample_rules
 from tao_runtime.engine.loggers import make_loggers
 from tao_runtime.engine.meter import Meter
-from tao_runtime.engine.optimizer import clip_gradients, make_optimizer, restore_settings, set_lr, settings_of
+from tao_runtime.engine.optimizer import make_optimizer
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import check_unchanged, find_start
 from tao_runtime.engine.run_dir import RunLog, RunRecord, now
 from tao_runtime.engine.samples import BadSample, SampleSource
+from tao_runtime.engine.saving import Saver
 from tao_runtime.engine.stop import StopRequest
-from tao_runtime.engine.validate import validate
+from tao_runtime.engine.validate import batches_of, validate
 from tao_runtime.engine.watchdog import Watchdog
 from tao_runtime.errors import RunError, StoppedError
 from tao_runtime.plan.batches import Indices, StepBatch, step_batch
-from tao_runtime.plan.identity import identity_parts, resume_identity
+from tao_runtime.plan.devices import peak_flops
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.plan.schedule import lr_factor
 from tao_runtime.spec.base import ModelRef
@@ -56,6 +56,8 @@ class Trainer:
         self.directory = Path(plan.model.path)
         self.snapshot = probe_model(ModelRef("model", plan.model.path, "model.path"))
         self.budget = BadSampleBudget(plan.data.bad_sample_budget, tell=self._name_bad)
+        # A backward pass is two forward ones, one of them for the gradients of weights, which adapters hardly have.
+        self.passes = 3 if plan.model.lora is None else 2
         self.started_at, self._clock = now(), time.monotonic()
 
     def run(self) -> RunRecord:
@@ -68,19 +70,21 @@ class Trainer:
         self.built = self._build()
         self.model: Any = self.built.model
         self.optimizer = make_optimizer(self.model, self.family, plan.optimizer)
-        self.guard = StepGuard(self.optimizer, self.log)
-        self.checkpoints = Checkpointer(
-            self.run_dir / "checkpoints", plan.checkpoint, self.world, launch_id=self.world.agreed_id()
-        )
+        self.guard = StepGuard(self.optimizer, self.log, plan.bad_steps)
+        self.garbage = Garbage()
         start = self._start()
         loggers = make_loggers(plan.logging, self.run_dir) if self.world.is_main else []
         with StepProgress("train", total, done=start, enabled=self._on_console) as self.progress:
-            self.meter = Meter(self.log, loggers, self.world, self.progress)
+            self.saver = Saver(plan, self.run_dir, self.world, log=self.log, say=self.progress.say)
+            peak = peak_flops(device_name(self.world.device), plan.precision.compute)
+            self.meter = Meter(self.log, loggers, self.world, self.progress, peak_flops=peak)
             try:
                 self._loop(start, total)
             except BaseException:
-                self.checkpoints.wait(timeout_s=60)  # a save under way still counts
+                self.saver.checkpoints.wait(timeout_s=60)  # a save under way still counts
                 raise
+            finally:
+                self.garbage.close()
         for logger in loggers:
             logger.close()
         return self._finish(start, total)
@@ -118,9 +122,7 @@ class Trainer:
             if self.world.is_main:
                 print(f"warning[run/{kind}] {text}", file=sys.stderr, flush=True)
         if begin.commit is not None:
-            settings = settings_of(self.optimizer)
-            load_commit(begin.commit, self.model, self.optimizer, say=lambda text: None)
-            restore_settings(self.optimizer, settings)
+            load_commit(begin.commit, self.optimizer)
         self.log.status("start", how=begin.how, step=begin.step, source=str(begin.commit or self.directory))
         return begin.step
 
@@ -139,39 +141,67 @@ class Trainer:
     def _loop(self, start: int, total: int) -> None:
         assert self.train_data is not None
         batches = self._batches(self.train_data, start, total)
-        if start == 0 and self.plan.validation.before_train:
-            self._validate(0)
+        self._stop_if_asked(start, total)
+        # All steps are done: an earlier launch was stopped in its last validation, or while it exported.
+        if self.val_data is not None and (start == total or (start == 0 and self.plan.validation.before_train)):
+            self._validate(start)
         for step in range(start, total):
             self._step(step, batches)
             done = step + 1
             self.watchdog.step = done
+            if self.guard.streak is not None:
+                self._end_streak(self.guard.streak, done)
             if self._due(self.plan.validation.every_steps, done, total) and self.val_data is not None:
                 self._validate(done)
             if self.plan.checkpoint.enabled and self._due(self.plan.checkpoint.every_steps, done, total):
-                self._save(done)
-            self._tell_saves()
-            if self.stop.agreed() and done < total:
-                self._end_early(done)
+                with self._phase("checkpoint"):
+                    self.saver.save(train_state(self.optimizer), done, self.meter.latest)
+            self.saver.tell()
+            self._stop_if_asked(done, total)
         self.stop.settle()
         self.guard.settle()
+        if self.guard.streak is not None:
+            raise RunError(f"{self.guard.streak.sentence()}, and these were the last of the run")
 
-    def _end_early(self, done: int) -> None:
-        """Save, say so, and raise: the run was asked to stop."""
+    def _stop_if_asked(self, done: int, total: int) -> None:
+        """Save, say so, and raise, if the run was asked to stop and steps are left. Collective."""
+        if done >= total or not self.stop.agreed():
+            return
         self.stop.settle()
-        if self.plan.checkpoint.enabled:
-            self.checkpoints.wait()
-            if self.checkpoints.last_step != done:
-                self._save(done)
-            self._wait_for_saves(done)
-        kept = f"step {done} is committed" if self.plan.checkpoint.enabled else "checkpoints are off: nothing is saved"
+        kept = "checkpoints are off: nothing is saved" if done else "nothing was trained yet"
+        if self.plan.checkpoint.enabled and done:
+            with self._phase("checkpoint"):
+                self.saver.save_now(train_state(self.optimizer), done, self.meter.latest)
+            kept = f"step {done} is committed"
         self.log.status("stopped", step=done, signal=self.stop.signal or "on another rank")
         raise StoppedError(f"stopped on request after step {done} of {self.plan.steps.total}; {kept}")
+
+    def _end_streak(self, streak: Streak, done: int) -> None:
+        """Too many bad steps in a row: end the run, or go on with the next data from the weights of the last commit.
+
+        Raises:
+            RunError: the plan says stop, there is nothing to roll back to, or it did not help before.
+        """
+        plan = self.plan.bad_steps
+        back = self.saver.newest() if plan.then == "rollback" else None
+        advice = (
+            "None of these steps changed a weight, and what is committed is kept. "
+            "Fix: lower train.optm_lr, or look at the records of these steps"
+        )
+        if back is None or len(self.saver.rollbacks) >= plan.max_rollbacks:
+            tried = f" It was rolled back {len(self.saver.rollbacks)} times." if self.saver.rollbacks else ""
+            raise RunError(f"{streak.sentence()}.{tried} {advice}")
+        with self._phase("checkpoint"):
+            load_commit(back, self.optimizer)
+        lost = self.saver.rolled_back(back, done)
+        self.guard.forget()
+        self.progress.say(f"{streak.sentence()}: weights of {back.name} again; what {lost} steps learned is dropped")
 
     @staticmethod
     def _due(every: int | None, done: int, total: int) -> bool:
         return done == total or (every is not None and done % every == 0)
 
-    def _batches(self, source: SampleSource, start: int, total: int) -> Iterator[Batch]:
+    def _batches(self, source: SampleSource, start: int, total: int) -> Iterator[MicroBatch]:
         plan = self.plan
 
         def positions() -> Iterator[list[int]]:
@@ -180,7 +210,7 @@ class Trainer:
                 for micro in self._parts(batch, source):
                     yield micro.tolist()
 
-        return collated(
+        batches = collated(
             self.family,
             source,
             positions(),
@@ -188,50 +218,83 @@ class Trainer:
             num_threads=plan.data.num_workers,
             prefetch=plan.data.prefetch_factor,
         )
+        return placed(batches, self.world.device)
 
     def _parts(self, batch: StepBatch, source: SampleSource) -> list[Indices]:
         """This rank's micro-batches of a step, balanced by tokens."""
-        world, micro = self.world, self.plan.batch.micro
-        return batch.micro_batches(source.ledger.length, rank=world.rank, data_parallel=world.size, micro=micro)
+        cut = self.plan.batch
+        return batch.micro_batches(
+            source.ledger.length,
+            rank=self.world.data_rank,
+            data_parallel=self.world.data_size,
+            micro=cut.micro,
+            micro_tokens=cut.micro_tokens,
+        )
 
-    def _step(self, step: int, batches: Iterator[Batch]) -> None:
+    def _step(self, step: int, batches: Iterator[MicroBatch]) -> None:
         """One optimizer step: the summed loss of all its samples over all their supervised tokens."""
         plan, source = self.plan, self.train_data
         assert source is not None
         records = step_batch(plan, len(source.ledger), step)
-        weight = int(source.ledger.weight[records.records].sum())
+        planned = int(source.ledger.weight[records.records].sum())
         parts = self._parts(records, source)
-        set_lr(self.optimizer, lr_factor(plan.schedule, step))
+        self.optimizer.set_lr(lr_factor(plan.schedule, step))
         self.model.train()
-        numerators: list[torch.Tensor] = []
+        numerators, lost = [], 0
         for number, part in enumerate(parts):
             with self._phase("data"):
-                batch = place(next(batches), self.world.device)
+                micro = next(batches)
+            lost += micro.lost
             seed = self._noise_seed(step, part)
-            self.gates.before_forward(self.model, batch, seed=seed)
-            torch.manual_seed(seed)
             self.model.set_requires_gradient_sync(number == len(parts) - 1)
-            with self._phase("forward"):
-                numerator = self.model.training_loss(batch)
-            # FSDP averages over ranks; the weight is that of all ranks, so the factor makes the average a sum.
-            with self._phase("backward"):
-                (numerator * (self.world.size / max(weight, 1))).backward()
-            numerators.append(numerator.detach())
-            self.gates.after_forward(batch, numerator.detach())
-        self.gates.after_backward(self.model, source.ledger, records.records, self.budget.seen)
+            numerators.append(self._micro_step(micro, planned, seed))
+        weight = self._weight(planned, lost)
+        self.gates.after_backward(self.model, planned=planned, lost=planned - weight)
         with self._phase("optimizer"):
-            norm = clip_gradients(self.model, plan.optimizer.grad_clip)
+            self.optimizer.take_gradients()
+            if weight != planned:  # the gradient was divided by what the plan counted
+                self.optimizer.scale_gradients(planned / max(weight, 1))
+            norm = self.optimizer.clip(plan.optimizer.grad_clip)
             self.guard.step(norm)
             self.optimizer.zero_grad()
         for numerator in numerators:
             self.meter.add_loss(self.guard.cleaned(numerator))
-        tokens = int(source.ledger.length[records.records].sum())
-        self.meter.add_step(weight=weight, tokens=tokens, norm=self.guard.cleaned(norm))
+        self.meter.add_step(
+            weight=self.guard.cleaned(torch.tensor(float(weight))),
+            tokens=int(source.ledger.length[records.records].sum()),
+            flops=self.passes * float(source.ledger.flops[records.records].sum()),
+            norm=self.guard.cleaned(norm),
+        )
         done = step + 1
         self.guard.note(done, norm)
         self.progress.advance()
         if done % plan.logging.every_steps == 0 or done == plan.steps.total:
-            self.meter.report(done, lr=self.optimizer.param_groups[0]["lr"], epoch=records.epoch, cache=source.cache)
+            self.meter.report(done, lr=self.optimizer.lr, epoch=records.epoch, cache=source.cache)
+            self.garbage.collect()
+
+    def _micro_step(self, micro: MicroBatch, weight: int, seed: int) -> torch.Tensor:
+        """Forward and backward of a micro-batch; returns its summed loss, detached, on its device."""
+        batch = micro.batch
+        self.gates.before_forward(self.model, batch, seed=seed)
+        torch.manual_seed(seed)
+        with self._phase("forward"):
+            numerator = self.model.training_loss(batch)
+        # FSDP averages over ranks; the weight is that of all ranks, so the factor makes the average a sum.
+        with self._phase("backward"):
+            (numerator * (self.world.size / max(weight, 1))).backward()
+        self.meter.add_processed(self.family.num_tokens(batch))
+        self.gates.after_forward(batch, numerator.detach())
+        return numerator.detach()
+
+    def _weight(self, planned: int, lost: int) -> int:
+        """Return what the loss of a step is divided by: what the plan counted, less samples that could not be loaded.
+
+        Where none may be bad, the first one ends the run, and no rank needs to ask the others.
+        """
+        if self.plan.data.bad_sample_budget == 0:
+            return planned - lost
+        [everywhere] = self.world.sum([float(lost) / self.world.cp])
+        return planned - round(everywhere)
 
     def _noise_seed(self, step: int, records: np.ndarray) -> int:
         """Seed of dropout: from (seed, step, first sample), so that resuming draws what an unbroken run draws."""
@@ -239,61 +302,35 @@ class Trainer:
         return int(np.random.SeedSequence([self.plan.seed, step, first + 1]).generate_state(1)[0])
 
     def _validate(self, done: int) -> None:
+        """Measure the validation loss; given up if the run is asked to stop, which the caller's next question tells."""
         assert self.val_data is not None
         with self._phase("validate"):
-            loss = validate(
-                self.model, self.family, self.val_data, plan=self.plan.validation, world=self.world, budget=self.budget
-            )
-        self.meter.report_validation(done, loss)
+            source = self.val_data
+            batches = batches_of(self.family, source, self.plan.validation, self.world, self.budget)
+            weight = int(source.ledger.weight.sum())
+            loss = validate(self.model, batches, weight=weight, world=self.world, stop=self.stop)
+        if loss is not None:
+            self.meter.report_validation(done, loss)
 
-    def _save(self, done: int) -> None:
-        commit = Commit(
-            step=done,
-            world_size=self.world.size,
-            identity=resume_identity(self.plan),
-            parts=identity_parts(self.plan),
-            version=__version__,
-            spec_sha256=self.plan.spec_sha256,
-            metrics=self.meter.latest,
-            files={},
-        )
-        with self._phase("checkpoint"):
-            self.checkpoints.save(self.model, self.optimizer, commit)
-
-    def _tell_saves(self) -> None:
-        """Log the saves that ended. A failed one is said aloud, and training goes on: the next one tries again."""
-        for saved in self.checkpoints.ended():
-            seconds, mode = round(saved.waited_s, 3), self.plan.checkpoint.mode
-            if saved.error is None:
-                self.log.status("checkpoint", step=saved.step, seconds=seconds, mode=mode)
-                continue
-            self.log.status("checkpoint-failed", step=saved.step, seconds=seconds, mode=mode, reason=saved.error)
-            if self.world.is_main:
-                self.progress.say(f"step {saved.step} could not be saved ({saved.error}); older commits are kept")
-
-    def _wait_for_saves(self, step: int) -> None:
-        """Wait for the last save; raises if its commit is not there."""
-        with self._phase("checkpoint"):
-            self.checkpoints.wait()
-        self._tell_saves()
-        if self.checkpoints.last_step != step:
-            kept = self.checkpoints.last_step
-            raise RunError(
-                f"step {step} could not be saved: the reasons are in status.jsonl. The newest commit of this launch is "
-                f"{'none' if kept is None else f'step {kept}'}. Fix: free disk space, and run the same command again"
-            )
+    def _export(self, total: int) -> dict[str, str]:
+        try:
+            return export(self.built, self.plan, self.run_dir, world=self.world, stop=self.stop)
+        except StoppedError:
+            self.log.status("stopped", step=total, signal=self.stop.signal or "on another rank")
+            raise
 
     def _finish(self, start: int, total: int) -> RunRecord:
         plan, outputs = self.plan, {}
         if plan.checkpoint.enabled and start < total:
-            self._wait_for_saves(total)
-        if self.checkpoints.last_step is not None:
-            outputs["checkpoint"] = f"checkpoints/iter_{self.checkpoints.last_step:09d}"
+            with self._phase("checkpoint"):
+                self.saver.wait_for(total)
+        if (newest := self.saver.newest()) is not None:
+            outputs["checkpoint"] = str(newest.relative_to(self.run_dir))
         self.watchdog.mark("export")
-        self.gates.check_end(self.model, skipped=self.guard.skipped)
+        self.gates.check_end(self.model, skipped=self.guard.skipped, rolled_back=self.saver.rollbacks)
         if plan.checkpoint.export_safetensors:
-            outputs.update(export(self.built, plan, self.run_dir, world=self.world))
-        [bad] = self.world.sum([float(len(self.budget.seen))])
+            outputs.update(self._export(total))
+        [bad] = self.world.sum([float(len(self.budget.seen)) / self.world.cp])
         if bad > plan.data.bad_sample_budget:
             raise RunError(f"{int(bad)} bad samples over all ranks; the budget is {plan.data.bad_sample_budget}")
         assert self.train_data is not None

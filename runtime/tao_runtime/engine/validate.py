@@ -10,40 +10,50 @@ from torch.distributed.fsdp import FSDPModule
 
 from tao_runtime.engine.dist import World
 from tao_runtime.engine.families import WetFamily
-from tao_runtime.engine.inputs import BadSampleBudget, collated, place
+from tao_runtime.engine.inputs import BadSampleBudget, MicroBatch, collated, placed
 from tao_runtime.engine.samples import SampleSource
+from tao_runtime.engine.stop import StopRequest
 from tao_runtime.plan.model import ValidationPlan
+
+
+def batches_of(
+    family: WetFamily, source: SampleSource, plan: ValidationPlan, world: World, budget: BadSampleBudget
+) -> Iterator[MicroBatch]:
+    """Yield this rank's micro-batches of a data set; every rank gets as many, some of them empty."""
+    count = len(source.ledger)
+
+    def positions() -> Iterator[list[int]]:
+        stride = plan.batch_size * world.data_size
+        for start in range(0, count, stride):
+            yield list(range(start, min(start + stride, count)))[world.data_rank :: world.data_size]
+
+    batches = collated(
+        family, source, positions(), budget=budget, num_threads=plan.num_workers, prefetch=plan.prefetch_factor
+    )
+    return placed(batches, world.device)
 
 
 @torch.no_grad()
 def validate(
-    model: Any,
-    family: WetFamily,
-    source: SampleSource,
-    *,
-    plan: ValidationPlan,
-    world: World,
-    budget: BadSampleBudget,
-) -> float:
-    """Return the summed loss over the summed weight of a data set. Collective; every rank runs as many batches."""
-    count = len(source.ledger)
+    model: Any, batches: Iterator[MicroBatch], *, weight: int, world: World, stop: StopRequest
+) -> float | None:
+    """Return the summed loss over `weight`, that of the whole data set; None if the run is asked to stop meanwhile.
 
-    def positions() -> Iterator[list[int]]:
-        stride = plan.batch_size * world.size
-        for start in range(0, count, stride):
-            yield list(range(start, min(start + stride, count)))[world.rank :: world.size]
-
+    Collective; every rank asks after each batch whether to stop.
+    """
     model.eval()
-    total = torch.zeros((), dtype=torch.float64)
-    batches = collated(
-        family, source, positions(), budget=budget, num_threads=plan.num_workers, prefetch=plan.prefetch_factor
-    )
-    for batch in batches:
-        total += model.training_loss(place(batch, world.device)).double().cpu()
+    total, lost, stopped = torch.zeros((), dtype=torch.float64), 0, False
+    for micro in batches:
+        total += model.training_loss(micro.batch).double().cpu()
+        lost += micro.lost
+        if stopped := stop.agreed():
+            break
     # Groups that stay gathered after forward would be read as they are by whatever looks at the parameters next.
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
-    [numerator] = world.sum([float(total)])
     model.train()
-    return numerator / max(int(source.ledger.weight.sum()), 1)
+    if stopped:
+        return None
+    numerator, lost_everywhere = world.sum([float(total), float(lost) / world.cp])
+    return numerator / max(weight - round(lost_everywhere), 1)

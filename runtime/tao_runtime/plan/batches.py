@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,13 +40,21 @@ class StepBatch:
     epoch: int
     records: Indices  # the whole global batch, in plan order
 
-    def micro_batches(self, lengths: Indices, *, rank: int, data_parallel: int, micro: int) -> list[Indices]:
-        """Return this rank's micro-batches, of at most `micro` records each. Every rank gets as many; some are empty.
+    def micro_batches(
+        self, lengths: Indices, *, rank: int, data_parallel: int, micro: int, micro_tokens: int | None = None
+    ) -> list[Indices]:
+        """Return this rank's micro-batches. Every rank gets as many; some are empty.
 
         `lengths` holds the tokens of every record of the data set: they are balanced, as ranks wait for the slowest.
+        A micro-batch holds at most `micro` records, or, where `micro_tokens` is given, at most so many tokens.
         """
-        count = -(-len(self.records) // (data_parallel * micro))
-        bins = balance(lengths[self.records], num_bins=count * data_parallel, capacity=micro)
+        tokens = lengths[self.records]
+        if micro_tokens is None:
+            count = -(-len(self.records) // (data_parallel * micro))
+            bins = balance(tokens, num_bins=count * data_parallel, capacity=micro)
+        else:
+            bins = pack(tokens, capacity_tokens=micro_tokens, multiple=data_parallel)
+            count = len(bins) // data_parallel
         # Ranks walk through their micro-batches in step: bins of like size are taken at the same time.
         return [self.records[bins[number * data_parallel + rank]] for number in range(count)]
 
@@ -66,6 +75,36 @@ def balance(lengths: Indices, *, num_bins: int, capacity: int) -> list[Indices]:
             heapq.heappush(heap, (totals[number], number))
     order = sorted(range(num_bins), key=lambda number: (-totals[number], number))
     return [np.sort(np.asarray(bins[number], dtype=np.int64)) for number in order]
+
+
+def pack(lengths: Indices, *, capacity_tokens: int, multiple: int) -> list[Indices]:
+    """Return positions in as few bins as best fit finds, a multiple of `multiple`, none over `capacity_tokens`.
+
+    Best fit decreasing (at most 11/9 of the fewest possible, and one: Johnson 1973) says how many; then the samples are
+    spread evenly over so many bins if that keeps to the capacity: ranks wait for the slowest, not for the number of
+    bins. A sample that is longer than the capacity has a bin of its own.
+    """
+    room: list[int] = []  # ascending
+    bins: list[list[int]] = []
+    by_room: list[int] = []  # bin of each entry of `room`
+    for position in np.argsort(-lengths, kind="stable").tolist():
+        need = int(lengths[position])
+        place = bisect.bisect_left(room, need)
+        if place == len(room):
+            bins.append([])
+            left, number = max(capacity_tokens - need, 0), len(bins) - 1
+        else:
+            left, number = room.pop(place) - need, by_room.pop(place)
+        bins[number].append(position)
+        place = bisect.bisect_left(room, left)
+        room.insert(place, left)
+        by_room.insert(place, number)
+    bins += [[] for _ in range(-len(bins) % multiple)]
+    even = balance(lengths, num_bins=len(bins), capacity=max(len(lengths), 1)) if bins else []
+    if all(len(each) <= 1 or int(lengths[each].sum()) <= capacity_tokens for each in even):
+        return even
+    found = [np.sort(np.asarray(each, dtype=np.int64)) for each in bins]
+    return sorted(found, key=lambda each: -int(lengths[each].sum()))
 
 
 def step_batch(plan: TrainPlan, num_records: int, step: int) -> StepBatch:

@@ -31,7 +31,9 @@ def _parts(plan: TrainPlan) -> dict[str, object]:
     model, data = plan.model, plan.data
     return {
         "family": plan.family,
-        "model": [model.path, model.revision, model.lora and model.lora.model_dump(), model.max_length],
+        # By content where it is known: the same weights may have moved, and others may lie where they were.
+        "model": [model.weights_sha256 or [model.path, model.revision], model.max_length],
+        "lora": model.lora and model.lora.model_dump(),
         "trained": [model.freeze_pattern, model.trainable_pattern, model.trainable_map],
         "data": [data.train.sha256, data.train.exclude, data.train.response_mode, data.system_prompt],
         "prompt": [data.prompt_format, data.conversation_key, data.sampling.model_dump()],

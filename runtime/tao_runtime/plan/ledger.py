@@ -16,9 +16,12 @@ import numpy.typing as npt
 
 from tao_runtime.data.facts import DatasetFacts, VisionGeometry
 from tao_runtime.data.families import PromptOptions, Tokenizer, dry_family, tokenize
+from tao_runtime.data.flops import ForwardFlops
 from tao_runtime.data.vision import SamplingPlan, lay_out
 from tao_runtime.plan.batches import record_indices
 from tao_runtime.plan.model import DatasetPlan
+
+COLUMNS = ("record", "offset", "size", "length", "weight", "flops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Ledger:
     size: npt.NDArray[np.int64]  # [N] bytes in the annotation file
     length: npt.NDArray[np.int64]  # [N] tokens
     weight: npt.NDArray[np.int64]  # [N] supervised tokens that are predicted
+    flops: npt.NDArray[np.float64]  # [N] arithmetic of a forward pass; 0: not known
     too_long: npt.NDArray[np.int64]  # indices in the annotation file of records dropped as longer than max_length
 
     def __len__(self) -> int:
@@ -68,6 +72,7 @@ class Ledger:
             size=self.size,
             length=self.length,
             weight=self.weight,
+            flops=self.flops,
             too_long=self.too_long,
         )
         temporary.replace(path)
@@ -76,7 +81,7 @@ class Ledger:
     def load(cls, path: Path) -> Ledger:
         with np.load(path, allow_pickle=False) as data:
             annotation, media_root = (Path(str(name)) for name in data["names"])
-            columns = {name: data[name] for name in ("record", "offset", "size", "length", "weight", "too_long")}
+            columns = {name: data[name] for name in (*COLUMNS, "too_long")}
         return cls(annotation, media_root, **columns)
 
 
@@ -86,6 +91,7 @@ def make_ledger(
     rules: SampleRules,
     tokenizer: Tokenizer,
     *,
+    flops: ForwardFlops | None = None,
     on_record: Callable[[], None] = lambda: None,
 ) -> Ledger:
     """Measure every record of a data set. Reads the annotation file again; decodes nothing."""
@@ -100,6 +106,7 @@ def make_ledger(
         columns.size[indices].astype(np.int64),
         empty.copy(),
         empty.copy(),
+        np.zeros(len(indices)),
         empty[:0],
     )
     for position, index in enumerate(indices.tolist()):
@@ -108,7 +115,9 @@ def make_ledger(
         turns = dry.read_turns(ledger.read(position), rules.prompt.conversation_key)
         tokens = tokenize(dry.render(turns, layouts, rules.prompt), tokenizer)
         ledger.length[position], ledger.weight[position] = len(tokens), tokens.weight
+        if flops is not None:
+            ledger.flops[position] = flops(len(tokens), tokens.weight, layouts)
         on_record()
     fits = ledger.length <= rules.max_length
-    columns_kept = {name: getattr(ledger, name)[fits] for name in ("record", "offset", "size", "length", "weight")}
+    columns_kept = {name: getattr(ledger, name)[fits] for name in COLUMNS}
     return replace(ledger, **columns_kept, too_long=indices[~fits])

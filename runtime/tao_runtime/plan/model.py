@@ -10,6 +10,7 @@ from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.errors import Frozen
 
 Dtype = Literal["float32", "float16", "bfloat16"]
+Recompute = Literal["none", "selective", "full"]
 
 
 class LoraPlan(Frozen):
@@ -31,6 +32,7 @@ class ModelPlan(Frozen):
 
     path: str = Field(description="local directory or hub id")
     revision: str | None = None
+    weights_sha256: str | None = Field(default=None, description="of headers and pieces of tensors; null: not local")
     base_path: str | None = Field(default=None, description="the base that an adapter is put on")
     max_length: int = Field(description="tokens a sample may have")
     dtype: Dtype = "bfloat16"
@@ -72,6 +74,9 @@ class BatchPlan(Frozen):
 
     per_rank: int
     micro: int
+    micro_tokens: int | None = Field(
+        default=None, description="tokens that a micro-batch may hold, however many samples; null: not limited"
+    )
     accumulation: int | None = Field(
         description="micro-batches per optimizer step; null: micro does not divide per_rank"
     )
@@ -129,7 +134,9 @@ class PrecisionPlan(Frozen):
     reduce: Dtype = Field(description="dtype of the gradient reduction")
     reshard_after_forward: bool | None = Field(default=None, description="null: all blocks but the last")
     offload: bool = Field(default=False, description="parameters, gradients and optimizer state on the CPU")
-    activation_checkpointing: bool = True
+    activation_checkpointing: Recompute = Field(
+        default="full", description="what is computed again in backward; selective keeps products of matrices"
+    )
     compile: bool = False
     deterministic: bool = False
 
@@ -152,6 +159,18 @@ class ValidationPlan(Frozen):
     num_workers: int = 0
     prefetch_factor: int = 2
     cache: bool = False
+
+
+class BadStepPlan(Frozen):
+    """What becomes of a step whose gradient is not finite, or far larger than usual: it is skipped, and counted."""
+
+    in_a_row: int = Field(default=3, description="so many bad steps in a row end the training, or roll it back")
+    then: Literal["stop", "rollback"] = "stop"
+    spike_factor: float | None = Field(
+        default=None,
+        description="a norm above so many times the median of the last ones is bad; null: no finite one",
+    )
+    max_rollbacks: int = 3
 
 
 class LoggingPlan(Frozen):
@@ -193,6 +212,7 @@ class TrainPlan(Frozen):
     precision: PrecisionPlan
     checkpoint: CheckpointPlan
     validation: ValidationPlan
+    bad_steps: BadStepPlan = Field(default_factory=BadStepPlan)
     logging: LoggingPlan
     estimate: EstimatePlan
 

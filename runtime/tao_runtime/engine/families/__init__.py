@@ -44,6 +44,9 @@ class WetFamily(Protocol):
     def weight(self, batch: Batch) -> int:
         """Return what the numerator is a sum over: the supervised tokens of a micro-batch."""
 
+    def num_tokens(self, batch: Batch) -> int:
+        """Return the tokens that the network runs over, padding and all; known on the host."""
+
     def chance_loss(self, model: nn.Module) -> float:
         """Return the loss per unit of weight of a model that knows nothing."""
 

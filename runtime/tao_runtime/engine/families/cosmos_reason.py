@@ -97,7 +97,8 @@ def pixel_statistics(geometry: VisionGeometry) -> tuple[torch.Tensor, torch.Tens
 
 def normalise(patches_PD: torch.Tensor, mean_D: torch.Tensor, std_D: torch.Tensor) -> torch.Tensor:
     """Return float32 patches around 0; on the device, so that a quarter of the bytes travels there."""
-    return (patches_PD.float() - mean_D) / std_D
+    # In place: the largest tensor of a micro-batch is made once, not three times.
+    return patches_PD.float().sub_(mean_D).div_(std_D)
 
 
 def rope_positions(ids: torch.Tensor, visual: torch.Tensor, layouts: Sequence[MediaLayout], merge: int) -> torch.Tensor:
@@ -211,6 +212,11 @@ def loss(model: Network, batch: Batch) -> torch.Tensor:
 def weight(batch: Batch) -> int:
     """Return the number of supervised tokens."""
     return batch["targets"].numel()
+
+
+def num_tokens(batch: Batch) -> int:
+    """Return the length of the packed row."""
+    return int(batch["input_ids"].shape[1])
 
 
 def chance_loss(model: Network) -> float:

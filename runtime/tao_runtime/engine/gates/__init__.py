@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from pydantic import JsonValue
 from torch import nn
 
 from tao_runtime.engine.build import Built
@@ -17,10 +17,8 @@ from tao_runtime.engine.families import Batch, WetFamily
 from tao_runtime.engine.gates import fingerprint, first_step, start
 from tao_runtime.engine.gates.verdicts import Verdicts, listed
 from tao_runtime.engine.run_dir import RunLog
-from tao_runtime.engine.samples import BadSample
 from tao_runtime.engine.weights import LoadError, clean_name
 from tao_runtime.errors import RunError
-from tao_runtime.plan.ledger import Ledger
 from tao_runtime.plan.model import ModelPlan
 
 # How many steps the gates of the first step wait for a batch with media, where the first ones are all text.
@@ -76,15 +74,18 @@ class Gates:
         if self._probe is not None and self._probe.real is None:
             self._probe = first_step.Probe(self._probe.other, numerator)
 
-    def after_backward(self, model: nn.Module, ledger: Ledger, positions: np.ndarray, bad: Sequence[BadSample]) -> None:
-        """First steps: count, loss, pixels, gradient; all of what is wrong is raised at once."""
+    def after_backward(self, model: nn.Module, *, planned: int, lost: int) -> None:
+        """First steps: count, loss, pixels, gradient; all of what is wrong is raised at once.
+
+        `planned`: weight of the step by the ledger; `lost`: of it, what samples held that could not be loaded.
+        """
         if not self._open:
             return
         with self.verdicts.timed():
             self._steps += 1
             norms = first_step.gradient_norms(model, self.family, self.world)
             if self._steps == 1:
-                self._judge_counts(model, ledger, positions, bad)
+                self._judge_counts(model, planned, lost)
             # A vision tower has no gradient in a step of nothing but text: wait for one with media.
             waiting = self._probe is None and bool(first_step.dead_groups(norms)) and self._steps < PATIENCE
             if not waiting:
@@ -94,21 +95,20 @@ class Gates:
             self._batches.clear()
             self.verdicts.settle()
 
-    def _judge_counts(self, model: nn.Module, ledger: Ledger, positions: np.ndarray, bad: Sequence[BadSample]) -> None:
-        of_bad = np.isin(ledger.record[positions], [sample.record for sample in bad])
-        counted, numerator, lost = self.world.sum(
+    def _judge_counts(self, model: nn.Module, planned: int, lost: int) -> None:
+        counted, numerator = self.world.sum(
             [
-                float(sum(weight for weight, _ in self._batches)),
+                float(sum(weight for weight, _ in self._batches)) / self.world.cp,
                 float(sum(float(value) for _, value in self._batches)),
-                float(ledger.weight[positions][of_bad].sum()),
             ]
         )
-        planned = int(ledger.weight[positions].sum())
-        first_step.gate_supervised(self.verdicts, counted=int(counted), planned=planned, lost=int(lost))
+        first_step.gate_supervised(self.verdicts, counted=round(counted), planned=planned, lost=lost)
         loss = numerator / max(counted, 1.0)
         first_step.gate_first_loss(self.verdicts, loss=loss, chance=self.family.chance_loss(model))
 
-    def check_end(self, model: nn.Module, *, skipped: Sequence[int]) -> None:
+    def check_end(
+        self, model: nn.Module, *, skipped: Sequence[int], rolled_back: Sequence[tuple[int, int]] = ()
+    ) -> None:
         """After the last step: what is frozen is the base, bit by bit, and everything that is trained has moved."""
         with self.verdicts.timed():
             changed = self._before.changed(fingerprint.take(model), self.world)
@@ -116,7 +116,8 @@ class Gates:
             trained = {name for name, value in _plain(model) if value.requires_grad}
             self._judge_frozen(sorted(changed - trained), num_frozen=len(groups) - len(trained))
             self._judge_moved(trained, changed, groups)
-            self.verdicts.add("finite-steps", skipped=len(skipped), steps=list(skipped[:20]))
+            back: list[JsonValue] = [{"step": step, "to": to} for step, to in rolled_back]
+            self.verdicts.add("finite-steps", skipped=len(skipped), steps=list(skipped[:20]), rolled_back=back)
             self.verdicts.log.status("gates", seconds=round(self.verdicts.seconds, 4))
             self.verdicts.settle()
 

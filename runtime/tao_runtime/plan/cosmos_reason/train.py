@@ -9,6 +9,7 @@ from tao_runtime.plan.batches import num_steps
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_place, make_sampling
 from tao_runtime.plan.mesh import resolve_mesh
 from tao_runtime.plan.model import (
+    BadStepPlan,
     BatchPlan,
     CheckpointPlan,
     DataPlan,
@@ -20,6 +21,7 @@ from tao_runtime.plan.model import (
     ModelPlan,
     OptimizerPlan,
     PrecisionPlan,
+    Recompute,
     SchedulePlan,
     StepPlan,
     TrainPlan,
@@ -31,6 +33,7 @@ from tao_runtime.spec.cosmos_reason import TrainSpec
 # Names of the parts that a list of learning rates addresses, in upstream's order.
 LR_PARTS = ("language_model", "visual", "projector", "lm_head")
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+RECOMPUTE: dict[str, Recompute] = {"true": "full", "false": "none", "selective": "selective"}
 RESHARD = {"default": None, "always": True, "true": True, "never": False, "false": False}
 
 
@@ -66,6 +69,12 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         precision=_precision(spec),
         checkpoint=_checkpoint(spec, steps),
         validation=_validation(spec, steps),
+        bad_steps=BadStepPlan(
+            in_a_row=spec.train.bad_steps.in_a_row,
+            then=spec.train.bad_steps.then,
+            spike_factor=spec.train.bad_steps.spike_factor,
+            max_rollbacks=spec.train.bad_steps.max_rollbacks,
+        ),
         logging=LoggingPlan(
             loggers=tuple(spec.logging.logger),
             project=spec.logging.project_name,
@@ -78,10 +87,11 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
 
 
 def _model(spec: TrainSpec, facts: Facts) -> ModelPlan:
-    lora = spec.policy.lora
+    lora, model = spec.policy.lora, facts.models.get("model")
     return ModelPlan(
         path=make_place(spec.models()[0], facts),
         revision=spec.policy.model_revision,
+        weights_sha256=model.weights_sha256 if model else None,
         max_length=spec.policy.model_max_length,
         dtype=spec.train.param_dtype,
         lora=None
@@ -141,6 +151,7 @@ def _batch(spec: TrainSpec, data_parallel: int | None) -> BatchPlan:
     return BatchPlan(
         per_rank=per_rank,
         micro=policy.mini_batch,
+        micro_tokens=policy.load_balanced_max_tokens_for_batch,
         accumulation=per_rank // policy.mini_batch if divides else None,
         data_parallel=data_parallel,
         global_batch=per_rank * data_parallel if data_parallel else None,
@@ -206,7 +217,7 @@ def _precision(spec: TrainSpec) -> PrecisionPlan:
         reduce=train.fsdp_reduce_dtype,
         reshard_after_forward=RESHARD[str(train.fsdp_reshard_after_forward).lower()],
         offload=train.fsdp_offload,
-        activation_checkpointing=spec.policy.model_gradient_checkpointing,
+        activation_checkpointing=RECOMPUTE[str(spec.policy.model_gradient_checkpointing).lower()],
         compile=train.compile,
         deterministic=train.deterministic,
     )

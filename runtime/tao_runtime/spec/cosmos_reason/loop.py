@@ -65,6 +65,13 @@ class TrainPolicy(Section):
         "Lower it when memory runs out: the result stays the same.",
         unit="samples",
     )
+    load_balanced_max_tokens_for_batch: PositiveInt | None = key(
+        None,
+        "Tokens of one forward and backward pass: as many samples as fit, packed end to end, instead of mini_batch. "
+        "Null: mini_batch decides. The result stays the same.",
+        unit="tokens",
+        since="cosmos-rl",
+    )
     enable_dataset_cache: bool = key(True, "Keep decoded frames in memory, up to train.frame_cache_bytes.")
     dataloader_num_workers: NonNegativeInt = key(
         8,
@@ -89,6 +96,23 @@ class Fp8(Section):
     enable_fp8: bool = key(False, "Compute linear layers in 8-bit floats.")
     fp8_recipe: Literal["dynamic_scaling", "delayed_scaling"] = key("dynamic_scaling", "How the scales are found.")
     quant_recipe: Literal["rowwise", "tensorwise"] = key("rowwise", "What one scale covers.")
+
+
+class BadSteps(Section):
+    """Steps whose gradient is not finite, or far larger than usual. None of them changes a weight."""
+
+    in_a_row: PositiveInt = key(3, "So many in a row end the training, or roll it back.", unit="steps", since="tao-run")
+    then: Literal["stop", "rollback"] = key(
+        "stop",
+        "stop ends the run; rollback goes on with the next records from the weights of the newest commit.",
+        since="tao-run",
+    )
+    spike_factor: Annotated[float, Field(gt=1)] | None = key(
+        None,
+        "A gradient norm above so many times the median of the last 32 good ones is bad, too. Null: finite ones never.",
+        since="tao-run",
+    )
+    max_rollbacks: PositiveInt = key(3, "Rollbacks after which the run ends all the same.", since="tao-run")
 
 
 class Train(Section):
@@ -184,6 +208,9 @@ class Train(Section):
     )
     frame_cache_bytes: NonNegativeInt = key(
         1 << 30, "Decoded frames kept in memory, per process that decodes.", unit="bytes", since="tao-run"
+    )
+    bad_steps: BadSteps = table(
+        BadSteps(), "Steps whose gradient is not finite, or far larger than usual. None of them changes a weight."
     )
     ckpt: Checkpoint = table(Checkpoint(), "When the run is saved, and how much is kept.")
     train_policy: TrainPolicy = table(TrainPolicy(), "How samples become batches.")

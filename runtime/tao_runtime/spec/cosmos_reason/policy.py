@@ -111,8 +111,10 @@ class Policy(Section):
         "Longest sample that is allowed, text and vision together. A longer one is an error, never cut.",
         unit="tokens",
     )
-    model_gradient_checkpointing: bool = key(
-        True, "Compute activations again in the backward pass instead of keeping them: less memory, more time."
+    model_gradient_checkpointing: Literal["selective"] | bool = key(
+        True,
+        "Compute activations again in the backward pass instead of keeping them: less memory, more time. selective "
+        "keeps the products of matrices and computes the rest again: between the two in both.",
     )
     freeze_pattern: Texts = key(
         (),
