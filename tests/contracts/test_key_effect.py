@@ -47,7 +47,6 @@ TOLD_ONLY = {
     "steps.epochs": "steps.total says it",
     "steps.limit": "steps.total says it",
     "steps.dropped_per_epoch": "for people",
-    "mesh.cp": "refused above 1",
     "mesh.tp": "refused above 1",
     "mesh.pp": "refused above 1",
     "estimate": "for people and for preflight",

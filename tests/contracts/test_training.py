@@ -25,19 +25,30 @@ def unbroken(demo_material: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder / "run"
 
 
+MICRO, PER_RANK = "train__train_policy__mini_batch", "train__train_batch_per_replica"
+SHARDS, CONTEXT = "policy__parallelism__dp_shard_size", "policy__parallelism__cp_size"
+TOKENS = "train__train_policy__load_balanced_max_tokens_for_batch"
+
+
 @pytest.mark.parametrize(
-    ("nproc", "per_rank", "micro"),
-    [(1, 8, 2), (2, 4, 4), (2, 4, 1)],
-    ids=["accumulate", "two-ranks", "two-ranks-accumulate"],
+    "changes",
+    [
+        pytest.param({MICRO: 2}, id="accumulate"),
+        pytest.param({SHARDS: 2, PER_RANK: 4, MICRO: 4}, id="two-ranks"),
+        pytest.param({SHARDS: 2, PER_RANK: 4, MICRO: 1}, id="two-ranks-accumulate"),
+        pytest.param({SHARDS: 2, PER_RANK: 4, TOKENS: 300}, id="two-ranks-packed-by-tokens"),
+        pytest.param({CONTEXT: 2, MICRO: 4}, id="context-parallel"),
+        pytest.param({SHARDS: 2, CONTEXT: 2, PER_RANK: 4}, id="shards-and-context", marks=pytest.mark.slow),
+        # Two key-value heads over four ranks: they are repeated.
+        pytest.param({CONTEXT: 4, MICRO: 3, PER_RANK: 8}, id="context-over-heads", marks=pytest.mark.slow),
+        pytest.param({"policy__model_gradient_checkpointing": "selective"}, id="recompute-selective"),
+        pytest.param({"policy__model_gradient_checkpointing": True}, id="recompute-full"),
+        pytest.param({"train__compile": True}, id="compiled", marks=pytest.mark.slow),
+    ],
 )
 def test_the_split_does_not_matter(
-    unbroken: Path, demo_material: Path, tmp_path: Path, nproc: int, per_rank: int, micro: int
+    unbroken: Path, demo_material: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    changes = {
-        "policy__parallelism__dp_shard_size": nproc,
-        "train__train_batch_per_replica": per_rank,
-        "train__train_policy__mini_batch": micro,
-    }
     spec = write_train_spec(tmp_path / "train.yaml", demo_material, tmp_path / "run", **changes)
     tao("train", "--spec", str(spec), cwd=tmp_path)
     for name in ("train/loss", "val/avg_loss"):

@@ -23,6 +23,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method as register_forw
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 from tao_runtime.engine import adapter
+from tao_runtime.engine.dist import Meshes
 from tao_runtime.engine.families import WetFamily
 from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base
 from tao_runtime.errors import RunError
@@ -47,10 +48,11 @@ def build_sharded(
     *,
     plan: ModelPlan,
     precision: PrecisionPlan,
-    mesh: DeviceMesh,
+    meshes: Meshes,
     seed: int,
 ) -> Built:
-    """Return the model of a snapshot, sharded over `mesh`, each rank holding only its part."""
+    """Return the model of a snapshot, sharded over its mesh, each rank holding only its part."""
+    mesh = meshes.weights
     with init_empty_weights(include_buffers=False):
         model = family.build(directory, packed=True)
     cast_parameters(model, DTYPES[precision.master])
@@ -58,6 +60,8 @@ def build_sharded(
     if plan.lora is not None:
         added = adapter.inject(model, plan.lora)
     choose_trainable(model, plan)
+    if meshes.sequence is not None:
+        family.share_sequence(model, meshes.sequence)
     wrap_blocks(model, family, precision)
     shard(model, family, precision, mesh)
     materialise(model, torch.device("cpu") if precision.offload else torch.device(mesh.device_type))

@@ -84,13 +84,23 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def make_mesh(plan: MeshPlan, device: torch.device) -> DeviceMesh:
-    """Return the data-parallel mesh: (dp_replicate, dp_shard), or one axis when nothing is replicated.
+@dataclass(frozen=True, slots=True)
+class Meshes:
+    """Over which ranks what is cut."""
 
-    A 2-D mesh with one replica would cost a one-rank all-reduce per block.
+    weights: DeviceMesh  # (replicas, shards), or one axis when nothing is replicated
+    sequence: dist.ProcessGroup | None  # ranks that share a sequence; None: no rank shares one
+
+
+def make_mesh(plan: MeshPlan, device: torch.device) -> Meshes:
+    """Return the meshes of a plan: dp_replicate x dp_shard x cp, and weights are cut over dp_shard x cp.
+
+    Ranks of a context-parallel group are neighbours: their traffic is the heaviest. A 2-D mesh with one replica would
+    cost a one-rank all-reduce per block.
     """
     assert plan.dp_replicate and plan.dp_shard, "the plan passed preflight"
-    if plan.dp_replicate == 1:
-        return init_device_mesh(device.type, (plan.dp_shard,), mesh_dim_names=("dp_shard",))
-    shape = (plan.dp_replicate, plan.dp_shard)
-    return init_device_mesh(device.type, shape, mesh_dim_names=("dp_replicate", "dp_shard"))
+    names = ("dp_replicate", "dp_shard", "cp")
+    mesh = init_device_mesh(device.type, (plan.dp_replicate, plan.dp_shard, plan.cp), mesh_dim_names=names)
+    shards = mesh["dp_shard", "cp"]._flatten("shards")
+    weights = shards if plan.dp_replicate == 1 else mesh["dp_replicate", "shards"]
+    return Meshes(weights, mesh["cp"].get_group() if plan.cp > 1 else None)

@@ -46,7 +46,8 @@ class Meter:
     def _reset(self) -> None:
         self._losses: list[torch.Tensor] = []
         self._norm = torch.zeros(())
-        self._tokens = self._processed = self._steps = 0
+        self._tokens = self._steps = 0
+        self._processed = 0.0
         self._weight, self._flops = torch.zeros(()), 0.0
         self._since = time.perf_counter()
         self._cpu_since = time.process_time()
@@ -59,7 +60,7 @@ class Meter:
         """Keep a micro-batch's numerator on its device."""
         self._losses.append(numerator)
 
-    def add_processed(self, tokens: int) -> None:
+    def add_processed(self, tokens: float) -> None:
         """Count the tokens that this rank's network ran over, padding and all."""
         self._processed += tokens
 
@@ -80,7 +81,7 @@ class Meter:
         mine = torch.stack(self._losses).double().sum().item()
         phases = self._stopwatch.read()
         seconds = [phases.get(phase, 0.0) for phase in PHASES]
-        total, processed, *seconds = self.world.sum([mine, float(self._processed), *seconds])
+        total, processed, *seconds = self.world.sum([mine, self._processed, *seconds])
         weight = float(self._weight)
         elapsed = time.perf_counter() - self._since
         values = {

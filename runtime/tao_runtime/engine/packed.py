@@ -6,6 +6,7 @@ Registered with transformers under a name that holds "flash", so that its vision
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 NAME = "flash_packed"
 HALF = (torch.float16, torch.bfloat16)
+# Attribute of an attention module whose row lies over several ranks: what attends instead of `attend_segments`.
+SHARED = "attend_shared"
+# (q_HSD, k_HSD, v_HSD, offsets=, longest=, scale=, causal=) -> [S, H, D]
+PackedAttention = Callable[..., torch.Tensor]
 
 
 def packed_attention(
@@ -29,14 +34,26 @@ def packed_attention(
     Options used: `cu_seq_lens_q` (int32 [segments + 1], on the query's device), `max_length_q`, `scaling`, `is_causal`.
     """
     causal = options.get("is_causal")
-    causal = bool(module.is_causal if causal is None else causal)
-    q, k, v = query_BHSD[0], key_BHSD[0], value_BHSD[0]
-    offsets, scale = options["cu_seq_lens_q"], options["scaling"]
-    if q.is_cuda and q.dtype in HALF:
-        out_SHD = _varlen_kernel(q, k, v, offsets, longest=options["max_length_q"], scale=scale, causal=causal)
-    else:
-        out_SHD = exact_attention(q, k, v, offsets.diff().tolist(), scale=scale, causal=causal)
+    out_SHD = getattr(module, SHARED, attend_segments)(
+        query_BHSD[0],
+        key_BHSD[0],
+        value_BHSD[0],
+        offsets=options["cu_seq_lens_q"],
+        longest=options["max_length_q"],
+        scale=options["scaling"],
+        causal=bool(module.is_causal if causal is None else causal),
+    )
     return out_SHD[None], None
+
+
+def attend_segments(
+    q_HSD: torch.Tensor, k_HSD: torch.Tensor, v_HSD: torch.Tensor, *, offsets: torch.Tensor, **options: Any
+) -> torch.Tensor:
+    """Attend within the segments between `offsets`, by the kernel that fits. Returns [S, H, D]."""
+    if q_HSD.is_cuda and q_HSD.dtype in HALF:
+        return _varlen_kernel(q_HSD, k_HSD, v_HSD, offsets, **options)
+    scale, causal = options["scale"], options["causal"]
+    return exact_attention(q_HSD, k_HSD, v_HSD, offsets.diff().tolist(), scale=scale, causal=causal)
 
 
 def _varlen_kernel(

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Trainer:
         self.watchdog = watchdog
         self.plan = plan
         self.run_dir = run_dir
-        self.world = world
+        self.world = world = replace(world, cp=plan.mesh.cp)
         self.log = RunLog(run_dir, is_main=world.is_main)
         self.family = wet_family(plan.family)
         self.gates = Gates(self.log, world, self.family, plan.model)
@@ -105,10 +106,10 @@ class Trainer:
 
     def _build(self) -> Built:
         plan = self.plan
-        mesh = make_mesh(plan.mesh, self.world.device)
+        meshes = make_mesh(plan.mesh, self.world.device)
         with self.gates.building():
             built = build_sharded(
-                self.family, self.directory, plan=plan.model, precision=plan.precision, mesh=mesh, seed=plan.seed
+                self.family, self.directory, plan=plan.model, precision=plan.precision, meshes=meshes, seed=plan.seed
             )
         self.gates.check_start(built, self.directory)
         return built
@@ -282,7 +283,7 @@ class Trainer:
         # FSDP averages over ranks; the weight is that of all ranks, so the factor makes the average a sum.
         with self._phase("backward"):
             (numerator * (self.world.size / max(weight, 1))).backward()
-        self.meter.add_processed(self.family.num_tokens(batch))
+        self.meter.add_processed(self.family.num_tokens(batch) / self.world.cp)
         self.gates.after_forward(batch, numerator.detach())
         return numerator.detach()
 
@@ -299,7 +300,8 @@ class Trainer:
     def _noise_seed(self, step: int, records: np.ndarray) -> int:
         """Seed of dropout: from (seed, step, first sample), so that resuming draws what an unbroken run draws."""
         first = int(records[0]) if len(records) else -1
-        return int(np.random.SeedSequence([self.plan.seed, step, first + 1]).generate_state(1)[0])
+        part = self.world.rank % self.world.cp  # of a sequence: other tokens, other draws
+        return int(np.random.SeedSequence([self.plan.seed, step, first + 1, part]).generate_state(1)[0])
 
     def _validate(self, done: int) -> None:
         """Measure the validation loss; given up if the run is asked to stop, which the caller's next question tells."""

@@ -78,7 +78,7 @@ class BatchPlan(Frozen):
         default=None, description="tokens that a micro-batch may hold, however many samples; null: not limited"
     )
     accumulation: int | None = Field(
-        description="micro-batches per optimizer step; null: micro does not divide per_rank"
+        description="micro-batches per optimizer step; null: as many as the tokens of a step need, or not known"
     )
     data_parallel: int | None = Field(description="data-parallel ranks; null: the mesh does not fit the world")
     global_batch: int | None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from torch.distributed import ProcessGroup
 
     from tao_runtime.data.facts import VisionGeometry
     from tao_runtime.engine.samples import Item
@@ -28,6 +29,12 @@ class WetFamily(Protocol):
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:
         """Return the repeated blocks, in forward order: units of sharding, checkpointing and compilation."""
+
+    def share_sequence(self, model: nn.Module, group: ProcessGroup) -> None:
+        """Make the model work on this rank's part of a sequence, the other parts being those of the group's ranks.
+
+        `loss` then returns a part of the numerator: the ranks' parts add up to it.
+        """
 
     def part_of(self, parameter: str) -> str:
         """Return which part of the model (language_model, visual, projector, lm_head) a parameter belongs to."""

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed import ProcessGroup
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from tao_runtime.data.facts import VisionGeometry
 from tao_runtime.data.vision import MediaLayout
+from tao_runtime.engine.context_parallel.packed_row import RowPart, shared_attention
+from tao_runtime.engine.context_parallel.ulysses import check_heads
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.losses import summed_nll
-from tao_runtime.engine.packed import register
+from tao_runtime.engine.packed import SHARED, attend_segments, register
 from tao_runtime.engine.samples import Item
 from tao_runtime.plan.model import GenerationPlan
 
@@ -37,6 +40,8 @@ def build(directory: Path, *, packed: bool) -> Network:
     if packed:
         # After construction: a name that holds "flash" makes the constructor look for a kernel to download.
         model.config._attn_implementation = register()
+        text_model = model.model.language_model
+        text_model._deepstack_process = MethodType(_add_deepstack, text_model)
     model.config.use_cache = False
     _speed_up_patch_embedding(model)
     return model
@@ -153,7 +158,7 @@ def collate(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
         # Chosen here and not on the device: a mask there would make the host wait to learn how many there are.
         "predicts": (targets != IGNORED).nonzero().flatten(),
         "targets": targets[targets != IGNORED],
-        "visual": torch.cat([item.visual for item in items])[None],
+        "visual_at": torch.cat([item.visual for item in items]).nonzero().flatten(),
         "longest": int(lengths.max()),
         "offsets": F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
     }
@@ -177,26 +182,42 @@ def _media(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
     }
 
 
-def _hidden(model: Network, batch: Batch) -> torch.Tensor:
-    """Return the hidden states_SH of the language model."""
-    body, visual_1S = model.model, batch["visual"]
+def share_sequence(model: Network, group: ProcessGroup) -> None:
+    """Cut the language model's row over a group; the vision tower runs whole on every rank, on the same patches."""
+    model.sequence_group = group
+    for layer in model.model.language_model.layers:
+        check_heads(layer.self_attn.config.num_attention_heads, group.size())
+        setattr(layer.self_attn, SHARED, shared_attention(attend_segments, group))
+
+
+def _hidden(model: Network, batch: Batch, row: RowPart) -> torch.Tensor:
+    """Return the hidden states_LH of this rank's part of the language model's row."""
+    body, places = model.model, batch["visual_at"]
     pixels_PD = normalise(batch["patches"], batch["pixel_mean"], batch["pixel_std"])
     seen = body.visual(pixels_PD, grid_thw=batch["grid_thw"], return_dict=True)
-    embeds_1SH = body.get_input_embeddings()(batch["input_ids"])
+    embeds_SH = body.get_input_embeddings()(batch["input_ids"])[0]
     if batch["has_media"]:
-        features = seen.pooler_output.to(embeds_1SH.dtype)
-        embeds_1SH = embeds_1SH.masked_scatter(visual_1S[..., None].expand_as(embeds_1SH), features)
+        embeds_SH = embeds_SH.index_copy(0, places, seen.pooler_output.to(embeds_SH.dtype))
+        blank_SH = torch.zeros_like(embeds_SH)
+        deep = [blank_SH.index_copy(0, places, each.to(embeds_SH.dtype)) for each in seen.deepstack_features]
     else:
-        embeds_1SH = embeds_1SH + 0.0 * sum(each.sum() for each in (seen.pooler_output, *seen.deepstack_features))
+        embeds_SH = embeds_SH + 0.0 * sum(each.sum() for each in (seen.pooler_output, *seen.deepstack_features))
+        deep = []
     return body.language_model(
-        inputs_embeds=embeds_1SH,
-        position_ids=batch["position_ids"],
-        visual_pos_masks=visual_1S if batch["has_media"] else None,
-        deepstack_visual_embeds=seen.deepstack_features if batch["has_media"] else None,
-        cu_seq_lens_q=batch["offsets"],
-        max_length_q=batch["longest"],
+        inputs_embeds=row.own(embeds_SH, 0)[None],
+        position_ids=row.own(batch["position_ids"], 2),
+        deepstack_visual_embeds=[row.own(each, 0)[None] for each in deep] or None,
+        cu_seq_lens_q=row.offsets(batch["offsets"]),
+        max_length_q=row.longest(batch["longest"]),
         use_cache=False,
     )[0][0]
+
+
+def _add_deepstack(
+    text_model: Network, hidden_BSH: torch.Tensor, masks: None, features_BSH: torch.Tensor
+) -> torch.Tensor:
+    """Add features that are laid out as the row is: by a mask, as the library does it, the host would wait."""
+    return hidden_BSH + features_BSH
 
 
 def loss(model: Network, batch: Batch) -> torch.Tensor:
@@ -204,9 +225,10 @@ def loss(model: Network, batch: Batch) -> torch.Tensor:
 
     Only the hidden states that predict a supervised token pass the head: the logits of the prompt never exist.
     """
-    hidden_SH = _hidden(model, batch)
-    vocabulary = model.config.text_config.vocab_size
-    return summed_nll(hidden_SH[batch["predicts"]], batch["targets"], model.lm_head, vocabulary=vocabulary)
+    row = RowPart(num_tokens(batch), getattr(model, "sequence_group", None))
+    hidden_SH = row.whole(_hidden(model, batch, row))
+    chosen_NH, targets_N = hidden_SH[row.share(batch["predicts"])], row.share(batch["targets"])
+    return summed_nll(chosen_NH, targets_N, model.lm_head, vocabulary=model.config.text_config.vocab_size)
 
 
 def weight(batch: Batch) -> int:

@@ -147,12 +147,12 @@ def _data(spec: TrainSpec, facts: Facts) -> DataPlan:
 
 def _batch(spec: TrainSpec, data_parallel: int | None) -> BatchPlan:
     policy, per_rank = spec.train.train_policy, spec.train.train_batch_per_replica
-    divides = per_rank % policy.mini_batch == 0
+    divides, by_tokens = per_rank % policy.mini_batch == 0, policy.load_balanced_max_tokens_for_batch
     return BatchPlan(
         per_rank=per_rank,
         micro=policy.mini_batch,
-        micro_tokens=policy.load_balanced_max_tokens_for_batch,
-        accumulation=per_rank // policy.mini_batch if divides else None,
+        micro_tokens=by_tokens,
+        accumulation=per_rank // policy.mini_batch if divides and not by_tokens else None,
         data_parallel=data_parallel,
         global_batch=per_rank * data_parallel if data_parallel else None,
         shuffle=policy.dataloader_shuffle,

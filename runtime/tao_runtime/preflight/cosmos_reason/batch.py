@@ -23,9 +23,9 @@ FEW_STEPS: Final = 10
     source="seed guide, critical overrides: upstream ends with an AssertionError after loading",
 )
 def batch_divides(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
-    """The batch of a process is a multiple of its micro-batch."""
+    """The batch of a process is a multiple of its micro-batch, where that is counted in samples."""
     batch, micro = spec.train.train_batch_per_replica, spec.train.train_policy.mini_batch
-    if batch % micro:
+    if batch % micro and plan.batch.micro_tokens is None:
         better = max(micro, round(batch / micro) * micro)
         yield Problem(BATCH, str(batch), f"a multiple of mini_batch = {micro}", f"set it to {better}", {BATCH: better})
 
@@ -149,16 +149,26 @@ def mesh_product(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Pro
     "error",
     families=("cosmos_reason",),
     actions=("train",),
-    source="the engine shards and replicates data-parallel only",
+    source="the engine replicates, shards, and cuts sequences by all-to-all over heads",
 )
 def mesh_axis(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
-    """Only data-parallel degrees are above 1: tensor, pipeline and context parallelism do not exist here yet."""
+    """Tensor and pipeline parallelism do not exist here; context parallelism divides the language model's heads."""
     degrees = spec.policy.parallelism
-    for name in ("tp_size", "pp_size", "cp_size"):
+    for name in ("tp_size", "pp_size"):
         size = getattr(degrees, name)
         if size > 1:
             where = f"policy.parallelism.{name}"
-            yield Problem(where, str(size), "1: this axis is not supported yet", "use dp_shard_size", {where: 1})
+            yield Problem(where, str(size), "1: this axis is not supported", "use dp_shard_size or cp_size", {where: 1})
+    model = facts.models.get("model")
+    text = model.config.get("text_config") if model else None
+    if not isinstance(text, dict):
+        return
+    heads, keys = (text.get(name) for name in ("num_attention_heads", "num_key_value_heads"))
+    cp, where = degrees.cp_size, "policy.parallelism.cp_size"
+    if isinstance(heads, int) and heads % cp:
+        yield Problem(where, str(cp), f"a divisor of the {heads} attention heads of the language model")
+    elif isinstance(keys, int) and keys % cp and cp % keys:
+        yield Problem(where, str(cp), f"a divisor or a multiple of the {keys} key-value heads of the language model")
 
 
 @rule(

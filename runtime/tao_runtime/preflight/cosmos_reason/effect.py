@@ -21,7 +21,7 @@ NO_EFFECT: Final[dict[str, dict[str, str]]] = {
         "redis": _CONTROLLER,
         "custom_script": _CONTROLLER,
         "policy.parallelism.n_init_replicas": _CONTROLLER,
-        "policy.parallelism.cp_rotate_method": "there is no context parallelism here",
+        "policy.parallelism.cp_rotate_method": "sequences are exchanged by all-to-all",
         "train.sync_weight_interval": "there are no rollout replicas to copy weights to",
         "train.async_tp_enabled": "there is no tensor parallelism here",
         "train.fp8.fp8_recipe": "there is no 8-bit training here",
