@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runs import tao, write_train_spec
+from runs import losses, tao, tensors, write_train_spec
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 
 @pytest.fixture
@@ -38,3 +38,33 @@ def test_within_budget_it_is_counted(damaged: Path, tmp_path: Path) -> None:
     spec = write_train_spec(tmp_path / "train.yaml", damaged, tmp_path / "run", train__bad_sample_budget=2)
     tao("train", "--spec", str(spec), cwd=tmp_path)
     assert json.loads((tmp_path / "run/run.json").read_text())["bad_samples"] == 2
+
+
+@pytest.mark.parametrize("nproc", [1, 2])
+def test_a_lost_sample_counts_as_one_that_was_never_there(damaged: Path, tmp_path: Path, nproc: int) -> None:
+    """One step over the whole set, with the damaged clip and without its record: the same loss, the same weights."""
+    annotation = damaged / "train/annotations.json"
+    records = json.loads(annotation.read_text())
+    runs = {}
+    for name, kept in (("lost", records), ("absent", records[1:])):
+        annotation.write_text(json.dumps(kept))
+        changes = {
+            "policy__parallelism__dp_shard_size": nproc,
+            "train__train_batch_per_replica": -(-len(kept) // nproc),
+            "train__train_policy__mini_batch": -(-len(kept) // nproc),
+            "train__train_policy__dataloader_drop_last": False,
+            "train__max_num_steps": 1,
+            "train__optm_warmup_steps": 0,
+            "train__bad_sample_budget": 1,
+            "validation__enable": False,
+        }
+        spec = write_train_spec(tmp_path / f"{name}.yaml", damaged, tmp_path / name, **changes)
+        tao("train", "--spec", str(spec), cwd=tmp_path)
+        runs[name] = tmp_path / name
+    assert "train-0000.mp4" in str(records[0])
+    assert losses(runs["lost"]) == pytest.approx(losses(runs["absent"]), abs=1e-6)
+    assert losses(runs["lost"], "optimizer/grad_norm") == pytest.approx(
+        losses(runs["absent"], "optimizer/grad_norm"), abs=1e-5
+    )
+    ours, theirs = (tensors(run / "export/model") for run in runs.values())
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) < 1e-4

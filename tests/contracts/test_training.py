@@ -38,9 +38,9 @@ TOKENS = "train__train_policy__load_balanced_max_tokens_for_batch"
         pytest.param({SHARDS: 2, PER_RANK: 4, MICRO: 1}, id="two-ranks-accumulate"),
         pytest.param({SHARDS: 2, PER_RANK: 4, TOKENS: 300}, id="two-ranks-packed-by-tokens"),
         pytest.param({CONTEXT: 2, MICRO: 4}, id="context-parallel"),
-        pytest.param({SHARDS: 2, CONTEXT: 2, PER_RANK: 4}, id="shards-and-context", marks=pytest.mark.slow),
+        pytest.param({SHARDS: 2, CONTEXT: 2, PER_RANK: 4, MICRO: 4}, id="shards-and-context", marks=pytest.mark.slow),
         # Two key-value heads over four ranks: they are repeated.
-        pytest.param({CONTEXT: 4, MICRO: 3, PER_RANK: 8}, id="context-over-heads", marks=pytest.mark.slow),
+        pytest.param({CONTEXT: 4, MICRO: 2}, id="context-over-heads", marks=pytest.mark.slow),
         pytest.param({"policy__model_gradient_checkpointing": "selective"}, id="recompute-selective"),
         pytest.param({"policy__model_gradient_checkpointing": True}, id="recompute-full"),
         pytest.param({"train__compile": True}, id="compiled", marks=pytest.mark.slow),

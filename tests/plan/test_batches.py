@@ -44,6 +44,24 @@ def test_union_over_ranks_and_micro_batches_is_the_step(size: int, world: int, m
     assert seen == sorted(records.tolist())
 
 
+@given(
+    size=st.integers(0, 200), world=st.integers(1, 9), room=st.integers(1, 2000), seed=st.integers(0, 99)
+)  # fmt: skip
+def test_packs_by_tokens_hold_every_record_once_within_their_room(size: int, world: int, room: int, seed: int) -> None:
+    records = np.random.default_rng(seed).permutation(1000)[:size]
+    batch = StepBatch(0, 0, records)
+    parts = [
+        batch.micro_batches(LENGTHS, rank=rank, data_parallel=world, micro=1, micro_tokens=room)
+        for rank in range(world)
+    ]
+    assert len({len(part) for part in parts}) == 1, "a rank with fewer micro-batches would leave the others waiting"
+    pieces = [piece for part in parts for piece in part]
+    assert sorted(int(record) for piece in pieces for record in piece) == sorted(records.tolist())
+    assert all(LENGTHS[piece].sum() <= room or len(piece) == 1 for piece in pieces)
+    needed = -(-int(np.minimum(LENGTHS[records], room).sum()) // room)
+    assert len([piece for piece in pieces if len(piece)]) <= 2 * needed + world, "far more packs than the tokens need"
+
+
 @given(size=st.integers(1, 64), worlds=st.tuples(st.integers(1, 8), st.integers(1, 8)), micro=st.integers(1, 8))
 def test_a_step_trains_on_the_same_records_on_any_world_size(size: int, worlds: tuple[int, int], micro: int) -> None:
     batch = StepBatch(0, 0, np.arange(size) * 3)

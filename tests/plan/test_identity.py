@@ -56,8 +56,13 @@ def test_stays_otherwise(project: Project, overrides: list[str]) -> None:
 
 def test_changes_with_the_model_and_the_data(project: Project, tmp_path: Path) -> None:
     base = resume_identity(project.plan())
-    other = make_snapshot(tmp_path / "other")
-    assert resume_identity(project.plan(f"policy.model_name_or_path={other}")) != base
+    moved_base = make_snapshot(tmp_path / "other")
+    model = f"policy.model_name_or_path={moved_base}"
+    assert resume_identity(project.plan(model)) == base, "the same weights in another place"
+    with (moved_base / "model.safetensors").open("r+b") as file:
+        file.seek(-100, 2)
+        file.write(b"other")
+    assert resume_identity(project.plan(model)) != base, "other weights where they were"
     root = tmp_path / "data"
     shutil.copytree(project.train, root)
     moved = [f"custom.train_dataset.annotation_path={root}"]

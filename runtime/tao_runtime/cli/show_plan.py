@@ -50,14 +50,14 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
         yield "", f"stopped at {steps.limit}"
     if steps.dropped_per_epoch:
         yield "left out of each epoch", f"{steps.dropped_per_epoch} records, others each time (dataloader_drop_last)"
-    cut = (f"{batch.micro} samples", f"{_number(batch.accumulation)} micro-batches")
+    cut: tuple[str, ...] = (f"{batch.micro} samples", f"{_number(batch.accumulation)} micro-batches")
     if batch.micro_tokens is not None:
         cut = (f"{batch.per_rank} samples",)
     parts = (*cut, f"{_number(batch.data_parallel)} data-parallel ranks")
     yield "global batch", f"{_number(batch.global_batch)} = {' x '.join(parts)}"
     if batch.micro_tokens is not None:
         yield "", f"in micro-batches of at most {_number(batch.micro_tokens)} tokens"
-    axes = (f"{_number(mesh.dp_replicate)} replicas", f"{_number(mesh.dp_shard)} shards")
+    axes: tuple[str, ...] = (f"{_number(mesh.dp_replicate)} replicas", f"{_number(mesh.dp_shard)} shards")
     axes += (f"{mesh.cp} parts of a sequence",) if mesh.cp > 1 else ()
     yield "mesh", f"{' x '.join(axes)} = {mesh.world} processes"
     yield "longest sample", f"at most {_number(estimate.max_tokens)} tokens; limit {_number(found.model.max_length)}"

@@ -9,6 +9,7 @@ from tao_runtime.plan.model import Dtype
 # Part of the driver's name -> dense bfloat16 FLOP/s (without sparsity). Data sheets of NVIDIA; the first match wins.
 HALF_PRECISION: Final = {
     "GB200": 2.5e15,
+    "GH200": 989e12,
     "B200": 2.25e15,
     "H200": 989e12,
     "H100 PCIe": 756e12,
@@ -16,7 +17,6 @@ HALF_PRECISION: Final = {
     "H100": 989e12,
     "H800": 989e12,
     "H20": 148e12,
-    "GH200": 989e12,
     "A100": 312e12,
     "A800": 312e12,
     "A10G": 70e12,
