@@ -34,12 +34,12 @@ RESULT = Path(__file__).parent / "results/train_throughput.json"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def make_data(root: Path) -> None:
+def make_data(root: Path, *, clips: int = CLIPS) -> None:
     """Write clips of every length and size, and answers of every length."""
     rng = random.Random(0)
     (root / "clips").mkdir(parents=True)
     records = []
-    for number in range(CLIPS):
+    for number in range(clips):
         side = rng.choice((64, 96, 128))
         frames_THWC = np.zeros((rng.randrange(4, 17, 2), side, side, 3), np.uint8)
         for step, frame in enumerate(frames_THWC):

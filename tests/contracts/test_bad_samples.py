@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from runs import losses, tao, tensors, write_train_spec
+from runs import events, losses, tao, tensors, training, wait_until, write_train_spec
 
 torch = pytest.importorskip("torch")
 
@@ -38,6 +39,29 @@ def test_within_budget_it_is_counted(damaged: Path, tmp_path: Path) -> None:
     spec = write_train_spec(tmp_path / "train.yaml", damaged, tmp_path / "run", train__bad_sample_budget=2)
     tao("train", "--spec", str(spec), cwd=tmp_path)
     assert json.loads((tmp_path / "run/run.json").read_text())["bad_samples"] == 2
+
+
+def test_a_decoder_that_hangs_costs_its_sample_not_the_run(demo_material: Path, tmp_path: Path) -> None:
+    """A clip becomes a pipe that nobody writes to, while training runs: opening it never returns."""
+    shutil.copytree(demo_material, tmp_path / "material")
+    clip = sorted((tmp_path / "material/train/clips").iterdir())[0]
+    changes = {
+        "train__epoch": 8,
+        "train__bad_sample_budget": 8,
+        "train__load_timeout_s": 1,
+        "validation__enable": False,
+    }
+    spec = write_train_spec(tmp_path / "train.yaml", tmp_path / "material", tmp_path / "run", **changes)
+    with training(spec) as run:
+        wait_until(run, lambda: [gate for gate in events(tmp_path / "run", "gate") if gate["gate"] == "gradient"])
+        clip.unlink()
+        os.mkfifo(clip)
+        said = run.communicate(timeout=120)[1]
+    assert run.returncode == 0, said
+    lost = events(tmp_path / "run", "bad-sample")
+    assert 1 <= len(lost) <= 8
+    assert {event["reason"] for event in lost} == {"hangs: not loaded 1 s after it was needed"}
+    assert json.loads((tmp_path / "run/run.json").read_text())["bad_samples"] == len(lost)
 
 
 @pytest.mark.parametrize("nproc", [1, 2])

@@ -13,11 +13,12 @@ from tao_runtime.data.facts import VisionGeometry
 from tao_runtime.data.families import PromptOptions
 from tao_runtime.engine.families import Batch, WetFamily
 from tao_runtime.engine.frames import FrameCache
+from tao_runtime.engine.load_ahead import load_ahead
 from tao_runtime.engine.run_dir import LEDGER
-from tao_runtime.engine.samples import BadSample, Item, SampleSource, load_ahead
+from tao_runtime.engine.samples import BadSample, Item, SampleSource
 from tao_runtime.errors import RunError
 from tao_runtime.plan.ledger import Ledger, SampleRules
-from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.model import LoadingPlan, TrainPlan
 
 
 def sample_rules(plan: TrainPlan, geometry: VisionGeometry, *, response_mode: str) -> SampleRules:
@@ -75,12 +76,18 @@ def collated(
     batches: Iterable[Sequence[int]],
     *,
     budget: BadSampleBudget,
-    num_threads: int,
-    prefetch: int,
+    loading: LoadingPlan,
 ) -> Iterator[MicroBatch]:
     """Yield the collated micro-batches of `batches`, loading ahead and leaving bad samples out."""
-    depth = max(1, num_threads * prefetch)
-    for positions, samples in load_ahead(source.load, batches, num_threads=num_threads, depth=depth):
+    loaded = load_ahead(
+        source.load,
+        batches,
+        num_threads=loading.num_workers,
+        depth=max(1, loading.num_workers * loading.prefetch_factor),
+        timeout_s=loading.timeout_s,
+        name=lambda position: int(source.ledger.record[position]),
+    )
+    for positions, samples in loaded:
         lost = sum(
             int(source.ledger.weight[position])
             for position, sample in zip(positions, samples, strict=True)

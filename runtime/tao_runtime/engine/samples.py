@@ -1,10 +1,8 @@
-"""Samples: a record of the ledger as tokens and frames, loaded ahead by threads."""
+"""Samples: a record of the ledger as tokens and frames."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,32 +89,3 @@ class SampleSource(SampleMaker):
         if isinstance(item, Item) and not generate and len(item.ids) != self.ledger.length[position]:
             return BadSample(index, f"has {len(item.ids)} tokens, the plan measured {self.ledger.length[position]}")
         return item
-
-
-def load_ahead(
-    load: Callable[[int], Item | BadSample],
-    batches: Iterable[Sequence[int]],
-    *,
-    num_threads: int,
-    depth: int,
-) -> Iterator[tuple[Sequence[int], list[Item | BadSample]]]:
-    """Yield each batch with its samples, in order; up to `depth` samples load ahead on `num_threads` threads."""
-    if num_threads == 0:
-        for batch in batches:
-            yield batch, [load(position) for position in batch]
-        return
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
-        waiting: deque[tuple[Sequence[int], list[Future[Item | BadSample]]]] = deque()
-        ahead = 0
-        try:
-            for batch in batches:
-                waiting.append((batch, [pool.submit(load, position) for position in batch]))
-                ahead += len(batch)
-                while waiting and ahead - len(waiting[0][0]) >= depth:
-                    first, futures = waiting.popleft()
-                    ahead -= len(first)
-                    yield first, [future.result() for future in futures]
-            for first, futures in waiting:
-                yield first, [future.result() for future in futures]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

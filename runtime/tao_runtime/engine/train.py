@@ -216,8 +216,7 @@ class Trainer:
             source,
             positions(),
             budget=self.budget,
-            num_threads=plan.data.num_workers,
-            prefetch=plan.data.prefetch_factor,
+            loading=plan.data.loading,
         )
         return placed(batches, self.world.device)
 

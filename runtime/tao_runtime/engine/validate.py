@@ -27,10 +27,7 @@ def batches_of(
         for start in range(0, count, stride):
             yield list(range(start, min(start + stride, count)))[world.data_rank :: world.data_size]
 
-    batches = collated(
-        family, source, positions(), budget=budget, num_threads=plan.num_workers, prefetch=plan.prefetch_factor
-    )
-    return placed(batches, world.device)
+    return placed(collated(family, source, positions(), budget=budget, loading=plan.loading), world.device)
 
 
 @torch.no_grad()

@@ -54,6 +54,14 @@ class DatasetPlan(Frozen):
     response_mode: str = Field(default="answer", description="which part of an answer is supervised")
 
 
+class LoadingPlan(Frozen):
+    """How samples are loaded ahead."""
+
+    num_workers: int = Field(default=0, description="threads; 0: in the training loop")
+    prefetch_factor: int = 2
+    timeout_s: float | None = Field(default=None, description="seconds after which a sample that hangs is given up")
+
+
 class DataPlan(Frozen):
     """What a sample is made of, and the budget for bad ones."""
 
@@ -63,8 +71,7 @@ class DataPlan(Frozen):
     system_prompt: str = ""
     conversation_key: str = "conversations"
     prompt_format: str
-    num_workers: int = 0
-    prefetch_factor: int = 2
+    loading: LoadingPlan
     cache_bytes: int = Field(default=0, description="budget of decoded frames kept in memory, per process")
     bad_sample_budget: int = Field(default=0, description="samples that may fail to decode before the run stops")
 
@@ -156,8 +163,7 @@ class ValidationPlan(Frozen):
     every_steps: int | None
     before_train: bool = False
     batch_size: int
-    num_workers: int = 0
-    prefetch_factor: int = 2
+    loading: LoadingPlan
     cache: bool = False
 
 

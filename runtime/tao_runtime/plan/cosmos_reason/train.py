@@ -15,6 +15,7 @@ from tao_runtime.plan.model import (
     DataPlan,
     DatasetPlan,
     EstimatePlan,
+    LoadingPlan,
     LoggingPlan,
     LoraPlan,
     MeshPlan,
@@ -138,8 +139,11 @@ def _data(spec: TrainSpec, facts: Facts) -> DataPlan:
         system_prompt=spec.custom.system_prompt,
         conversation_key=policy.conversation_column_name,
         prompt_format=PROMPT_FORMAT,
-        num_workers=policy.dataloader_num_workers,
-        prefetch_factor=policy.dataloader_prefetch_factor,
+        loading=LoadingPlan(
+            num_workers=policy.dataloader_num_workers,
+            prefetch_factor=policy.dataloader_prefetch_factor,
+            timeout_s=spec.train.load_timeout_s,
+        ),
         cache_bytes=spec.train.frame_cache_bytes if policy.enable_dataset_cache else 0,
         bad_sample_budget=spec.train.bad_sample_budget,
     )
@@ -245,8 +249,11 @@ def _validation(spec: TrainSpec, steps: StepPlan) -> ValidationPlan:
         every_steps=every,
         before_train=validation.val_before_train,
         batch_size=validation.batch_size,
-        num_workers=validation.dataloader_num_workers,
-        prefetch_factor=validation.dataloader_prefetch_factor,
+        loading=LoadingPlan(
+            num_workers=validation.dataloader_num_workers,
+            prefetch_factor=validation.dataloader_prefetch_factor,
+            timeout_s=spec.train.load_timeout_s,
+        ),
         cache=validation.enable_dataset_cache,
     )
 

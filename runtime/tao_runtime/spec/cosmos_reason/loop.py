@@ -206,6 +206,13 @@ class Train(Section):
         unit="samples",
         since="tao-run",
     )
+    load_timeout_s: PositiveInt = key(
+        120,
+        "A sample that is not loaded so long after it was needed is given up: named, and counted as a bad one. "
+        "Needs a thread that loads ahead.",
+        unit="seconds",
+        since="tao-run",
+    )
     frame_cache_bytes: NonNegativeInt = key(
         1 << 30, "Decoded frames kept in memory, per process that decodes.", unit="bytes", since="tao-run"
     )
