@@ -96,16 +96,18 @@ def _shapes(
     wrong: list[tuple[str, str, str, str, int | None]] = []  # code, module, saw, want, N
     count = 0
     for name, module in modules.items():
-        want = config.rank_of(name)
+        rank_wanted = config.rank_of(name)
         home = homes.get(name)
         for side, tensor in (("A", module.down), ("B", module.up)):
             if tensor is None or len(tensor.shape) < 2 or not tensor.size:
                 continue
             count += 1
             rank = tensor.shape[0] if side == "A" else tensor.shape[1]
-            if want is not None and rank != want and not (config.has_parameters and rank % want == 0):
-                shards = shards_of((rank,), (want,)) if side == "A" else None
-                wrong.append(("rank-mismatch", name, f"lora_{side} of rank {rank}", f"{want} of {CONFIG}", shards))
+            fits = rank_wanted is None or rank == rank_wanted or (config.has_parameters and rank % rank_wanted == 0)
+            if not fits and rank_wanted is not None:
+                shards = shards_of((rank,), (rank_wanted,)) if side == "A" else None
+                saw = f"lora_{side} of rank {rank}"
+                wrong.append(("rank-mismatch", name, saw, f"{rank_wanted} of {CONFIG}", shards))
             dim, full = _dimension(config, module, side, tensor, home)
             if full is not None and dim != full:
                 shards = shards_of((dim,), (full,)) if side == "B" else None
