@@ -200,6 +200,12 @@ def _trained(folder: Folder, modules: Mapping[str, Module], values: Mapping[str,
     elif idle:
         saw = f"{len(idle)} of {len(ups)} lora_B are zero: {some(idle)}"
         yield found("adapter-partly-untrained", folder.here, saw, "trained weights in every module")
+    matrices = {t.name for module in modules.values() for t in (module.down, module.up) if t is not None}
+    yield from _zero_rows(folder, {name: seen for name, seen in values.items() if name in matrices})
+
+
+def _zero_rows(folder: Folder, values: Mapping[str, Values]) -> Iterator[Finding]:
+    """Yield matrices with rows of zeros; those that one shard of N explains as one finding that names N."""
     rows = {name: seen.rows for name, seen in values.items() if seen.rows is not None and seen.rows.any()}
     partly = {name: alive for name, alive in rows.items() if not alive.all()}
     votes = {name: shards for name, alive in partly.items() if (shards := _zero_shards(alive)) is not None}

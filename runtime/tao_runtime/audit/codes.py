@@ -151,12 +151,17 @@ def found(
     return Finding(
         rule=code.name,
         severity=severity or code.severity,
-        where=where,
-        saw=saw,
-        want=want,
+        where=writable(where),
+        saw=writable(saw),
+        want=writable(want),
         fix=Fix(text=code.fix),
-        pointer=pointer,
+        pointer=None if pointer is None else writable(pointer),
     )
+
+
+def writable(text: str) -> str:
+    """Return a text that can be written as UTF-8: names of files and tensors may hold lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def some(names: list[str], shown: int = 3) -> str:

@@ -77,12 +77,14 @@ def match(folder: Folder, config: Json, weights: Weights, base: Base) -> Matched
         want = f"names as in the base: {some(sorted(known), 1)}"
         findings.append(found("key-prefix", folder.here, f"{len(own)} names {what}: {some(sorted(own), 1)}", want))
         own = {add + name.removeprefix(strip): tensor for name, tensor in own.items()}
-    findings.extend(_names(folder, config, own, known))
+    findings.extend(_names(folder, config, own, known, whole=weights.is_whole))
     findings.extend(_shapes(folder, config, own, known))
     return Matched(own, tuple(findings))
 
 
-def _names(folder: Folder, config: Json, own: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> Iterator[Finding]:
+def _names(
+    folder: Folder, config: Json, own: Mapping[str, Tensor], known: Mapping[str, Tensor], *, whole: bool
+) -> Iterator[Finding]:
     tied = config.get(TIE) is True or text_config(config).get(TIE) is True
     modules = {name.rpartition(".")[0] for name in own} if table(config, "quantization_config") else set()
     missing: dict[str, list[str]] = {}
@@ -92,7 +94,7 @@ def _names(folder: Folder, config: Json, own: Mapping[str, Tensor], known: Mappi
         # A quantised weight has other names: q_proj.weight -> q_proj.weight_packed, q_proj.weight_scale.
         if not optional and name.rpartition(".")[0] not in modules:
             missing.setdefault(part, []).append(shorten(name))
-    for part, names in sorted(missing.items()):
+    for part, names in sorted(missing.items()) if whole else ():
         saw = f"{part}: {len(names)} tensors of the base are not there: {some(sorted(names))}"
         yield found("tensor-missing", folder.here, saw, "every tensor of the base")
     extra = sorted(shorten(name) for name in own.keys() - known.keys() if not name.endswith(_OPTIONAL))

@@ -61,6 +61,7 @@ def read_shards(folder: Folder) -> Shards:
     if METADATA not in folder.files:
         saw = f"{len(sizes)} shard files, and no {METADATA}"
         findings.append(found("dcp-metadata-missing", folder.here, saw, f"{METADATA}, which is written last"))
+        findings.extend(_files(folder, sizes, {}, ranks))
         return Shards({}, sum(sizes.values()), len(ranks), tuple(findings))
     tree, wrong = _metadata(folder)
     findings.extend(wrong)

@@ -43,7 +43,7 @@ def look_at_model(folder: Folder, request: Request, *, companions: bool = True) 
         if config.value and not weights.findings and not _is_pickled(folder):
             findings.append(found("weights-missing", folder.here, "no safetensors weights", "the weights"))
         return Seen((_part(folder, config.value, weights),), tuple(findings))
-    findings.extend(model.check_model(folder, config.value, weights, companions=companions and request.base is None))
+    findings.extend(model.check_model(folder, config.value, weights, companions=companions, alone=request.base is None))
     if request.base is None:
         return _alone(folder, config.value, weights, request, findings)
     base = request.base if companions else replace(request.base, folder=Folder(request.base.folder.path, ""))

@@ -21,17 +21,21 @@ TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64", "float": "F32", "half": "F16"}
 
 
-def check_model(folder: Folder, config: Json, weights: Weights, *, companions: bool) -> Iterator[Finding]:
-    """Yield what is wrong with a model folder, asked without a base."""
+def check_model(
+    folder: Folder, config: Json, weights: Weights, *, companions: bool, alone: bool = True
+) -> Iterator[Finding]:
+    """Yield what is wrong with a model folder. Not `alone`: it is compared with a base, which tells some of it better."""
     yield from check_wrappers(folder, weights)
     if not weights.tensors:
         return
     if config:
         tensors = {clean(name): tensor for name, tensor in weights.tensors.items()}
-        yield from _shapes(folder, config, tensors)
-        yield from _ties(folder, config, tensors)
+        if weights.is_whole:
+            yield from _layers(folder, config, tensors)
+            yield from _ties(folder, config, tensors)
+        yield from _sizes(folder, config, tensors, alone=alone)
         yield from _dtype(folder, config, weights)
-    if companions and writes_text(config):
+    if companions and alone and writes_text(config):
         yield from _companions(folder, config)
 
 
@@ -63,31 +67,43 @@ def _embedding(tensors: Mapping[str, Tensor]) -> Tensor | None:
     return named[0] if len(named) == 1 and len(named[0].shape) == 2 else None
 
 
-def _shapes(folder: Folder, config: Json, tensors: Mapping[str, Tensor]) -> Iterator[Finding]:
-    """Yield numbers of the configuration that contradict the tensors."""
-    where, inner = folder.where(CONFIG), text_config(config)
-    lists = layer_numbers(tensors)
+def _layers(folder: Folder, config: Json, tensors: Mapping[str, Tensor]) -> Iterator[Finding]:
+    """Yield lists of layers with holes, or of another length than the configuration says."""
+    lists, inner = layer_numbers(tensors), text_config(config)
     for prefix, numbers in lists.items():
-        if not prefix.endswith((".layers", ".blocks")) and prefix not in {"layers", "blocks"}:
+        if prefix.rpartition(".")[2] not in {"layers", "blocks"}:
             continue  # other lists may have holes: a ReLU between two linear layers has no weights
-        holes = sorted(set(range(max(numbers) + 1)) - numbers)
+        holes = [str(place) for place in range(max(numbers) + 1) if place not in numbers]
         if holes:
-            saw = f"{prefix}: {len(numbers)} layers up to {max(numbers)}, without {some([str(h) for h in holes])}"
+            saw = f"{prefix}: {len(numbers)} layers up to {max(numbers)}, without {some(holes)}"
             yield found("layers-missing", folder.here, saw, "every layer")
     embedding = _embedding(tensors)
-    if embedding is None or table(config, "quantization_config"):
+    if embedding is None:
         return
-    wanted = {"vocab_size": embedding.shape[0], "hidden_size": embedding.shape[1]}
-    for key, size in wanted.items():
-        said = number(inner, key)
-        if said is not None and said != size:
-            saw = f"{key} {said:,}, and {shorten(clean(embedding.name))} is {list(embedding.shape)}"
-            yield found("config-shape", where, saw, f"{key} {size:,}")
     prefix = clean(embedding.name).removesuffix("embed_tokens.weight") + "layers"
     said, extra = number(inner, "num_hidden_layers"), any("nextn" in key or "mtp" in key for key in inner)
     have = len(lists.get(prefix, ()))
     if said is not None and have and (have < said or (have > said and not extra)):
         yield found("layers-missing", folder.here, f"{prefix}: {have} layers", f"num_hidden_layers {said} of {CONFIG}")
+
+
+def _sizes(folder: Folder, config: Json, tensors: Mapping[str, Tensor], *, alone: bool) -> Iterator[Finding]:
+    """Yield a vocabulary or a width of the configuration that contradicts the table of embeddings."""
+    embedding, inner = _embedding(tensors), text_config(config)
+    if embedding is None or not embedding.size or table(config, "quantization_config"):
+        return
+    name, (rows, width) = shorten(clean(embedding.name)), embedding.shape
+    for key, size in (("vocab_size", rows), ("hidden_size", width)):
+        said = number(inner, key)
+        if said is None or said == size:
+            continue
+        shards = said // size if key == "vocab_size" and said % size == 0 else None
+        if shards is None:
+            saw = f"{key} {said:,}, and {name} is {list(embedding.shape)}"
+            yield found("config-shape", folder.where(CONFIG), saw, f"{key} {size:,}")
+        elif alone:
+            saw = f"{name} has {rows:,} of {said:,} rows: one FSDP shard of {shards} was saved as if it were whole"
+            yield found("fsdp-shard", folder.here, saw, f"{key} {said:,} of {CONFIG}")
 
 
 def _ties(folder: Folder, config: Json, tensors: Mapping[str, Tensor]) -> Iterator[Finding]:

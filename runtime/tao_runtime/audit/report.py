@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from tao_runtime.audit.codes import writable
 from tao_runtime.data.fold import MAX_PER_RULE
 from tao_runtime.errors import ExitCode, Finding, Frozen
 
 _ORDER = {"error": 0, "warning": 1, "note": 2}
+# Names come from files, and a file may hold half a character that nothing can write.
+Text = Annotated[str, BeforeValidator(writable)]
 Kind = Literal["model", "adapter", "pipeline", "checkpoint", "weights", "unknown"]
 
 
 class Tower(Frozen):
     """A part of a model: the tensors whose names begin alike."""
 
-    name: str
+    name: Text
     tensors: int
     parameters: int
     sha256: str | None = Field(
@@ -31,20 +34,20 @@ class Tower(Frozen):
 class Part(Frozen):
     """One thing that was audited: a model, an adapter, a component of a pipeline, a checkpoint."""
 
-    path: str = Field(description="relative to the audited path; empty for the path itself")
+    path: Text = Field(description="relative to the audited path; empty for the path itself")
     kind: Kind
-    model_type: str | None = None
+    model_type: Text | None = None
     tensors: int = 0
     parameters: int = 0
     bytes: int = Field(default=0, description="of the tensors, or of the files of a checkpoint")
-    dtypes: dict[str, int] = Field(default_factory=dict, description="tensors by type, most elements first")
+    dtypes: dict[Text, int] = Field(default_factory=dict, description="tensors by type, most elements first")
     towers: tuple[Tower, ...] = ()
     rank: int | None = Field(default=None, description="of an adapter")
     modules: int | None = Field(default=None, description="that an adapter changes")
     ranks: int | None = Field(default=None, description="processes that wrote a checkpoint")
     committed: bool | None = Field(default=None, description="a checkpoint with a valid COMMIT")
     values_read: bool = Field(default=False, description="the bytes of the weights were looked at, not only headers")
-    pickles: tuple[str, ...] = Field(default=(), description="trainer state in pickles, not looked into")
+    pickles: tuple[Text, ...] = Field(default=(), description="trainer state in pickles, not looked into")
 
 
 class AuditCounts(Frozen):
@@ -60,8 +63,8 @@ class AuditReport(Frozen):
 
     schema_version: Literal["tao-run/audit/1"] = Field(default="tao-run/audit/1", alias="schema")
     ok: bool = Field(description="no finding of severity error")
-    path: str
-    base: str | None
+    path: Text
+    base: Text | None
     findings: tuple[Finding, ...]
     counts: AuditCounts
     parts: tuple[Part, ...]

@@ -39,6 +39,11 @@ class Weights:
     def num_bytes(self) -> int:
         return sum(tensor.num_bytes for tensor in self.tensors.values())
 
+    @property
+    def is_whole(self) -> bool:
+        """No file is broken or missing: what is not among the tensors then is not there."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
     def dtypes(self) -> dict[str, int]:
         """Tensors by type, most elements first."""
         sizes: Counter[str] = Counter()
