@@ -123,7 +123,7 @@ def make_adapter(root: Path, tensors: Tensors | None = None, **config: Any) -> P
 
 
 def make_pipeline(root: Path) -> Path:
-    """Write a pipeline of a transformer, a text encoder, a tokenizer and a scheduler, and one optional part left out."""
+    """Write a pipeline of a transformer, a text encoder, a tokenizer, a scheduler, and a part left out."""
     weights = {"blocks.0.weight": np.ones((4, 4), np.float32)}
     write_safetensors(root / "transformer/diffusion_pytorch_model.safetensors", weights)
     write_json(root / "transformer/config.json", {"_class_name": "TinyTransformer3DModel"})

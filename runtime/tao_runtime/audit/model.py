@@ -24,7 +24,7 @@ _DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F
 def check_model(
     folder: Folder, config: Json, weights: Weights, *, companions: bool, alone: bool = True
 ) -> Iterator[Finding]:
-    """Yield what is wrong with a model folder. Not `alone`: it is compared with a base, which tells some of it better."""
+    """Yield what is wrong with a model folder. Not `alone`: a base will tell some of it better."""
     yield from check_wrappers(folder, weights)
     if not weights.tensors:
         return
