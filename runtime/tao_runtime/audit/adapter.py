@@ -25,7 +25,7 @@ def check_adapter(
     modules, rest = modules_of(weights.tensors)
     whole = {name: tensor for name, tensor in base.items() if name.endswith(".weight")}
     by_module = {clean(name).removesuffix(".weight"): tensor for name, tensor in whole.items()}
-    homes = {name: home for name in modules if (home := _home(name, by_module)) is not None}
+    homes = _homes(modules, by_module)
     yield from _pairs(folder, modules)
     yield from _names(folder, config, modules, rest)
     if base:
@@ -35,12 +35,11 @@ def check_adapter(
     yield from _trained(folder, modules, values)
 
 
-def _home(name: str, base: Mapping[str, Tensor]) -> Tensor | None:
-    """Return the weight of the base that an adapter is for, by its name or by its name without nesting."""
-    if name in base:
-        return base[name]
-    plain = nested(name)
-    return next((tensor for other, tensor in base.items() if other.endswith(plain) and nested(other) == plain), None)
+def _homes(modules: Mapping[str, Module], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weight of the base that each adapter is for, by its name or by its name without nesting."""
+    plain = {nested(name): tensor for name, tensor in base.items()}
+    found_at = {name: base.get(name, plain.get(nested(name))) for name in modules}
+    return {name: tensor for name, tensor in found_at.items() if tensor is not None}
 
 
 def _pairs(folder: Folder, modules: Mapping[str, Module]) -> Iterator[Finding]:

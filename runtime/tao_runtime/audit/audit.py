@@ -12,10 +12,10 @@ from tao_runtime.audit.dcp import is_sharded
 from tao_runtime.audit.folder import Folder, open_folder, read_json
 from tao_runtime.audit.look_checkpoint import check_pointer, is_checkpoint, look_at_checkpoint, look_at_shards
 from tao_runtime.audit.look_model import is_adapter, look_at_adapter, look_at_model
-from tao_runtime.audit.look_pipeline import INDEX, look_at_pipeline
-from tao_runtime.audit.model import CONFIG
+from tao_runtime.audit.look_pipeline import look_at_pipeline
+from tao_runtime.audit.model import CONFIG, PIPELINE
 from tao_runtime.audit.pickles import look_at_pickles
-from tao_runtime.audit.report import AuditReport, make_report
+from tao_runtime.audit.report import AuditReport, Part, make_report
 from tao_runtime.audit.request import Request, Seen, read_base
 from tao_runtime.audit.values import Progress
 from tao_runtime.audit.weights import has_weights
@@ -49,8 +49,8 @@ def audit(
     if base is not None:
         known, findings = read_base(_existing(base))
         request = replace(request, base=known)
-    elif request.same or request.other:
-        raise InputError("expect-changed and expect-unchanged compare with a base; want --base")
+    if (request.same or request.other) and (base is None or values is False):
+        raise InputError("expect-changed and expect-unchanged read a base; want --base, and not --no-values")
     seen = Seen((), findings)
     if not findings:
         seen += _look(_folder_of(target), request)
@@ -92,8 +92,14 @@ def _look(root: Folder, request: Request) -> Seen:
             saw = f"more than {MAX_FOLDERS:,} folders"
             return seen + Seen((), (found("too-many-files", root.here, saw, "a folder of one model"),))
         has_tensors = has_tensors or has_weights(folder)
-        seen += Seen((), folder.findings) + _one(folder, mine) + look_at_pickles(folder, beside=has_tensors)
-    if not seen.parts and not seen.findings:
+        state, pickled = look_at_pickles(folder, beside=has_tensors)
+        one = _one(folder, mine)
+        parts = tuple(part.model_copy(update={"pickles": state}) if part.path == folder.label else part
+                      for part in one.parts)  # fmt: skip
+        if state and not parts:
+            parts = (Part(path=folder.label, kind="unknown", pickles=state),)
+        seen += Seen(parts, (*folder.findings, *one.findings, *pickled))
+    if all(part.kind == "unknown" for part in seen.parts) and not seen.findings:
         saw = f"{len(root.files)} files and {len(root.folders)} folders of no known kind"
         return seen + Seen(
             (), (found("unrecognised", root.here, saw, "a model, an adapter, a pipeline, a checkpoint"),)
@@ -104,7 +110,7 @@ def _look(root: Folder, request: Request) -> Seen:
 def _walk(folder: Folder, request: Request, depth: int) -> Iterator[tuple[Folder, Request]]:
     """Yield a folder and those below it, outer ones first; not the insides of pipelines and checkpoints."""
     yield folder, request
-    if depth >= MAX_DEPTH or INDEX in folder.files or is_checkpoint(folder):
+    if depth >= MAX_DEPTH or PIPELINE in folder.files or is_checkpoint(folder):
         return
     inner = request
     if request.base is None and {"model", "adapter"} <= folder.folders and CONFIG not in folder.files:
@@ -124,7 +130,7 @@ def _walk(folder: Folder, request: Request, depth: int) -> Iterator[tuple[Folder
 
 def _one(folder: Folder, request: Request) -> Seen:
     """Look at a folder as what it is; a folder that is nothing gives nothing."""
-    if INDEX in folder.files:
+    if PIPELINE in folder.files:
         return look_at_pipeline(folder, request)
     if is_checkpoint(folder):
         return look_at_checkpoint(folder, request, read=True)

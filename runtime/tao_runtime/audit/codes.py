@@ -160,8 +160,8 @@ def found(
 
 
 def writable(text: str) -> str:
-    """Return a text that can be written as UTF-8: names of files and tensors may hold lone surrogates."""
-    return text.encode("utf-8", "replace").decode()
+    """Return a text of one line of UTF-8: names of files and tensors may hold line ends, escapes, half characters."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def some(names: list[str], shown: int = 3) -> str:

@@ -75,8 +75,9 @@ def match(folder: Folder, config: Json, weights: Weights, base: Base) -> Matched
     if strip or add:
         what = f"begin with {strip!r}" if strip else f"lack {add!r}"
         want = f"names as in the base: {some(sorted(known), 1)}"
-        findings.append(found("key-prefix", folder.here, f"{len(own)} names {what}: {some(sorted(own), 1)}", want))
-        own = {add + name.removeprefix(strip): tensor for name, tensor in own.items()}
+        other = sorted(shorten(name) for name in own if name not in known)
+        findings.append(found("key-prefix", folder.here, f"{len(other)} names {what}: {some(other, 1)}", want))
+        own = {(name if name in known else add + name.removeprefix(strip)): own[name] for name in own}
     findings.extend(_names(folder, config, own, known, whole=weights.is_whole))
     findings.extend(_shapes(folder, config, own, known))
     return Matched(own, tuple(findings))
@@ -195,23 +196,25 @@ def check_expected(
     """Yield parts that should be the base's and are not, or the other way round. A part is a tower or a module."""
     seen, base = pairs
     for part in dict.fromkeys((*same, *other)):
-        names = [name for name in seen if _within(name, part)]
+        called = part or folder.here
+        names = [name for name in seen if within(name, part)]
         changed = [name for name in names if name not in base or seen[name].sha256 != base[name].sha256]
         if not names:
             yield found(
                 "tower-unknown", folder.here, f"no tensor under {shorten(part)}", "the name of a tower or module"
             )
         elif part in same and changed:
-            saw = f"{part}: {len(changed)} of {len(names)} tensors have changed: {some(sorted(changed))}"
+            saw = f"{called}: {len(changed)} of {len(names)} tensors have changed: {some(sorted(changed))}"
             yield found("tower-changed", folder.here, saw, "the base's, byte for byte")
         elif part in other and not changed:
-            saw = f"{part}: all {len(names)} tensors are the base's"
+            saw = f"{called}: all {len(names)} tensors are the base's"
             yield found("tower-unchanged", folder.here, saw, "tensors that training has changed")
 
 
-def _within(name: str, part: str) -> bool:
+def within(name: str, part: str) -> bool:
+    """Tell whether a tensor or module lies in a part; everything does in the part without a name."""
     plain = name.removeprefix("model.")
-    return any(each == part or each.startswith(f"{part}.") for each in (name, plain))
+    return not part or any(each == part or each.startswith(f"{part}.") for each in (name, plain))
 
 
 def model_type(config: Json) -> str | None:

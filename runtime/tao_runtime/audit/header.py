@@ -19,6 +19,7 @@ from tao_runtime.audit.folder import shorten
 from tao_runtime.errors import Finding
 
 MAX_HEADER_BYTES: Final = 100_000_000  # the format refuses longer headers
+MAX_NAME: Final = 1_000  # characters: what looks at names may take the square of their length
 _PICKLES: Final = (b"\x80", b"PK\x03\x04")  # a bare pickle, and the archive of torch.save
 # Bits of an element, by the format's names.
 BITS: Final = {
@@ -125,6 +126,8 @@ def _metadata(value: object) -> dict[str, str] | None:
 
 def _entry(name: str, value: object, path: Path, data: int) -> tuple[Tensor | None, str]:
     """Return a tensor, or why there is none."""
+    if len(name) > MAX_NAME:
+        return None, f"a name of {len(name):,} characters"
     entry = dict(value) if isinstance(value, _Pairs) else {}
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in BITS:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from tao_runtime.audit import adapter, model
-from tao_runtime.audit.codes import found
+from tao_runtime.audit.codes import found, some
 from tao_runtime.audit.compare import (
     Base,
     check_config,
@@ -15,10 +16,11 @@ from tao_runtime.audit.compare import (
     model_type,
     read_both,
     towers,
+    within,
 )
 from tao_runtime.audit.folder import Folder, Json, read_json
 from tao_runtime.audit.header import Tensor
-from tao_runtime.audit.lora import lora_config, modules_of
+from tao_runtime.audit.lora import Module, lora_config, modules_of
 from tao_runtime.audit.names import clean
 from tao_runtime.audit.report import Part
 from tao_runtime.audit.request import Request, Seen
@@ -45,6 +47,10 @@ def look_at_model(folder: Folder, request: Request, *, companions: bool = True) 
         return Seen((_part(folder, config.value, weights),), tuple(findings))
     findings.extend(model.check_model(folder, config.value, weights, companions=companions, alone=request.base is None))
     if request.base is None:
+        return _alone(folder, config.value, weights, request, findings)
+    if not request.base.weights.tensors:
+        where = str(request.base.folder.path)
+        findings.append(found("base-unreadable", where, "a pipeline, and no model", "the component to compare with"))
         return _alone(folder, config.value, weights, request, findings)
     base = request.base if companions else replace(request.base, folder=Folder(request.base.folder.path, ""))
     findings.extend(check_config(folder, config.value, base))
@@ -111,6 +117,7 @@ def look_at_adapter(folder: Folder, request: Request) -> Seen:
         base = _base_tensors(request.base)
         findings.extend(adapter.check_adapter(folder, settings, weights, base, values))
     modules, _ = modules_of(weights.tensors)
+    findings.extend(_expected(folder, modules, request))
     ranks = [module.rank for module in modules.values() if module.rank is not None]
     part = _part(folder, {}, weights).model_copy(
         update={
@@ -122,6 +129,17 @@ def look_at_adapter(folder: Folder, request: Request) -> Seen:
         }
     )
     return Seen((part,), tuple(findings))
+
+
+def _expected(folder: Folder, modules: Mapping[str, Module], request: Request) -> Iterator[Finding]:
+    """Yield parts that an adapter changes and should not, or the other way round."""
+    for part in dict.fromkeys((*request.same, *request.other)):
+        names = [name for name in modules if within(name, part)]
+        if names and part in request.same:
+            saw = f"{part}: {len(names)} modules have an adapter: {some(sorted(names))}"
+            yield found("tower-changed", folder.here, saw, "no adapter there")
+        elif not names and part in request.other:
+            yield found("tower-unchanged", folder.here, f"{part}: no adapter", "an adapter there")
 
 
 def _base_tensors(base: Base | None) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from tao_runtime.audit.weights import Weights
 from tao_runtime.errors import Finding
 
 CONFIG = "config.json"
+PIPELINE = "model_index.json"
 TIE = "tie_word_embeddings"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "sentencepiece.bpe.model",
               "tekken.json", "tokenizer_config.json")  # fmt: skip
@@ -116,7 +117,7 @@ def _ties(folder: Folder, config: Json, tensors: Mapping[str, Tensor]) -> Iterat
     embedding, heads = _embedding(tensors), [name for name in tensors if name.endswith("lm_head.weight")]
     if not flags or embedding is None or not writes_text(config):
         return
-    if not flags[0] and not heads:
+    if not flags[0] and not any(word in name for name in tensors for word in ("lm_head", "proj_out", "embed_out")):
         yield found("head-missing", where, f"{TIE}: false, and no lm_head.weight", "an output head, or tied embeddings")
     for name in heads if flags[0] else ():
         head = tensors[name]

@@ -48,11 +48,12 @@ def prefix_shift(own: Collection[str], base: Collection[str]) -> tuple[str, str]
     plain = sum(name in known for name in own)
     if not own or plain * 2 > min(len(own), len(known)):
         return "", ""
-    first = {f"{name.partition('.')[0]}." for name in base if "." in name}
+    words = Counter(f"{name.partition('.')[0]}." for name in base if "." in name)
+    first = [word for word, _ in words.most_common(20)]
     strip = shared_prefix(own)
     choices = [(strip, "")] if strip else []
-    choices += [("", prefix) for prefix in sorted(first)]
-    choices += [(strip, prefix) for prefix in sorted(first) if strip]
+    choices += [("", prefix) for prefix in first]
+    choices += [(strip, prefix) for prefix in first if strip]
     hits = {choice: sum(choice[1] + name.removeprefix(choice[0]) in known for name in own) for choice in choices}
     best = max(hits, key=lambda choice: hits[choice], default=("", ""))
     return best if hits.get(best, 0) * 2 > min(len(own), len(known)) else ("", "")
@@ -64,7 +65,7 @@ def layer_numbers(names: Iterable[str]) -> Mapping[str, set[int]]:
     for name in names:
         words = name.split(".")
         for place, word in enumerate(words):
-            if word.isdecimal() and len(word) < 6 and place:
+            if place and word.isdecimal() and len(word) < 5:
                 found.setdefault(".".join(words[:place]), set()).add(int(word))
     return found
 

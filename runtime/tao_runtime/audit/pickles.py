@@ -7,8 +7,6 @@ from typing import Final
 
 from tao_runtime.audit.codes import found
 from tao_runtime.audit.folder import Folder, locate
-from tao_runtime.audit.report import Part
-from tao_runtime.audit.request import Seen
 from tao_runtime.errors import Finding
 
 _SUFFIXES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -20,8 +18,8 @@ _STATE: Final = re.compile(
 _MAGIC: Final = (b"\x80", b"PK\x03\x04")
 
 
-def look_at_pickles(folder: Folder, *, beside: bool) -> Seen:
-    """Report pickled weights: an error, unless safetensors weights are there too. Trainer state is only listed."""
+def look_at_pickles(folder: Folder, *, beside: bool) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+    """Return the names of trainer state, and pickled weights as findings: errors, unless safetensors are there too."""
     findings: list[Finding] = []
     state = []
     for name in sorted(name for name in folder.files if name.endswith(_SUFFIXES)):
@@ -34,8 +32,7 @@ def look_at_pickles(folder: Folder, *, beside: bool) -> Seen:
             continue
         findings.append(found("pickle", folder.where(name), "a pickle; it was not loaded", "safetensors",
                               severity="warning" if beside else "error"))  # fmt: skip
-    part = Part(path=folder.label, kind="unknown", pickles=tuple(state))
-    return Seen((part,) if state else (), tuple(findings))
+    return tuple(state), tuple(findings)
 
 
 def _start(folder: Folder, name: str) -> tuple[bytes, tuple[Finding, ...]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tao_runtime.audit.codes import found
 from tao_runtime.audit.compare import Base
 from tao_runtime.audit.folder import open_folder, read_json
-from tao_runtime.audit.model import CONFIG
+from tao_runtime.audit.model import CONFIG, PIPELINE
 from tao_runtime.audit.report import Part
 from tao_runtime.audit.values import Progress
 from tao_runtime.audit.weights import read_weights
@@ -46,7 +46,7 @@ def read_base(path: Path) -> tuple[Base, tuple[Finding, ...]]:
     config, weights = read_json(folder, CONFIG), read_weights(folder)
     base = Base(folder, config.value, weights)
     wrong = [each for each in (*folder.findings, *config.findings, *weights.findings) if each.severity == "error"]
-    if not wrong and not weights.tensors and not folder.folders:
+    if not wrong and not weights.tensors and PIPELINE not in folder.files:
         return base, (found("base-unreadable", str(path), "no safetensors weights", "a whole model"),)
     return base, tuple(
         found("base-unreadable", str(path), f"{each.rule} {each.where}: {each.saw}", each.want) for each in wrong[:1]

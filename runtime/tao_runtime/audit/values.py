@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from tao_runtime.audit.header import Tensor
 
 CHUNK: Final = 1 << 20  # bytes: stays in a core's cache between hashing and looking
+MAX_ROW_BYTES: Final = 64 << 20
 THREADS: Final = min(4, os.cpu_count() or 1)
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -77,8 +77,10 @@ class _Counter:
 def _look(tensor: Tensor, rows: bool, sha256: bool, done: Callable[[int], None]) -> Values:
     digest = hashlib.sha256() if sha256 else None
     number, mask, limit = _LIMITS.get(tensor.dtype, (np.uint8, 0xFF, 0x100))
-    by_row = rows and len(tensor.shape) > 1 and tensor.num_bytes > 0
-    row_bytes = tensor.num_bytes // tensor.shape[0] if by_row else 1
+    row_bytes, rest = divmod(tensor.num_bytes, tensor.shape[0]) if rows and tensor.shape and tensor.size else (0, 0)
+    # A row of types smaller than a byte may end inside one; a row of gigabytes is no row of an adapter.
+    by_row = len(tensor.shape) > 1 and rest == 0 and 0 < row_bytes <= MAX_ROW_BYTES
+    row_bytes = row_bytes if by_row else 1
     step = max(1, CHUNK // row_bytes) * row_bytes
     buffer = bytearray(min(step, tensor.num_bytes))
     alive: list[npt.NDArray[np.bool_]] = []
@@ -115,9 +117,3 @@ def _fill(read: Callable[[memoryview], int | None], part: memoryview) -> bool:
             return False
         position += count
     return True
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
