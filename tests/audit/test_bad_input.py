@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import artefacts as make
 import pytest
 
+import artefacts as make
 from tao_runtime.audit import AuditReport, audit
 from tao_runtime.audit.codes import CODES
 from tao_runtime.audit.opcodes import PickleShapeError, Record, read_pickle

@@ -7,10 +7,10 @@ import os
 import struct
 from pathlib import Path
 
-import artefacts as make
 import numpy as np
 import pytest
 
+import artefacts as make
 from tao_runtime.audit import AuditReport, audit
 from tao_runtime.errors import InputError
 

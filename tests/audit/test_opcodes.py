@@ -10,12 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import sys
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from checkpoint_faults import make_run, save_part
-
 from tao_runtime.audit import audit
 from tao_runtime.audit.codes import CODES
 from tao_runtime.audit.dcp import read_shards

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import artefacts as make
 import numpy as np
 import pytest
 
+import artefacts as make
 from tao_runtime.audit import audit
+from tao_runtime.audit.shards import shards_of
 
 
 def shard(value: np.ndarray, rank: int, count: int) -> slice:
@@ -32,12 +33,30 @@ def named(path: Path, base: Path | None = None) -> set[int]:
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
-@pytest.mark.parametrize("with_base", [False, True])
-def test_a_shard_of_an_adapter_by_its_shapes(count: int, with_base: bool, tmp_path: Path) -> None:
-    base = make.make_model(tmp_path / "base") if with_base else None
+def test_a_shard_of_an_adapter_by_its_shapes(count: int, tmp_path: Path) -> None:
     for rank in {0, count - 1}:
         part = {name: value[shard(value, rank, count)] for name, value in make.adapter_tensors().items()}
+        assert named(make.make_adapter(tmp_path / str(rank), part)) == {count}
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 6, 8])
+def test_a_shard_of_an_adapter_by_its_shapes_and_a_base(count: int, tmp_path: Path) -> None:
+    """A wide base, as real ones are: 8 rows on 3 ranks are 3, 3, 2, and only the base's dimensions tell 3 from 4."""
+    rng = np.random.default_rng(0)
+    names = [f"model.layers.{layer}.{name}_proj.weight" for layer in range(3) for name in "qv"]
+    wide = {name: rng.standard_normal((640, 32), np.float32) for name in names}
+    make.write_safetensors(tmp_path / "base/model.safetensors", wide)
+    base = tmp_path / "base"
+    whole = make.adapter_tensors(wide)
+    for rank in range(min(count, -(-make.RANK // -(-make.RANK // count)))):
+        part = {name: value[shard(value, rank, count)] for name, value in whole.items()}
         assert named(make.make_adapter(tmp_path / str(rank), part), base) == {count}
+
+
+@pytest.mark.parametrize(("own", "whole"), [(1, 8), (2, 8), (3, 8), (4, 8), (5, 8), (128, 384), (7, 50), (16, 64)])
+def test_every_number_of_ranks_that_fits_is_a_choice(own: int, whole: int) -> None:
+    fits = {n: any(len(np.zeros(whole)[shard(np.zeros(whole), k, n)]) == own for k in range(n)) for n in range(2, 130)}
+    assert {n for n, fit in fits.items() if fit} == {n for n in shards_of(own, whole) if n < 130}
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from tao_runtime.audit.codes import found, some
 from tao_runtime.audit.folder import Folder, shorten
 from tao_runtime.audit.header import Tensor
 from tao_runtime.audit.lora import PEFT_PREFIX, LoraConfig, Module, by_layer, modules_of
-from tao_runtime.audit.names import clean, most_common, nested, shards_of
+from tao_runtime.audit.names import clean, nested
+from tao_runtime.audit.shards import Choices, shards_at, shards_of, vote
 from tao_runtime.audit.values import Values
 from tao_runtime.audit.weights import Weights
 from tao_runtime.errors import Finding
@@ -54,7 +56,7 @@ def _pairs(folder: Folder, modules: Mapping[str, Module]) -> Iterator[Finding]:
                 saw = f"lora_A {list(down.shape)}, lora_B {list(up.shape)}"
                 yield found("pair-broken", folder.here, saw, "matrices", pointer=shorten(name))
         # What a shard of A alone explains is told once, by `fsdp-shard` or `rank-mismatch`.
-        elif up.shape[1] != down.shape[0] and shards_of(down.shape[:1], up.shape[1:2]) is None and down.size:
+        elif up.shape[1] != down.shape[0] and not shards_of(down.shape[0], up.shape[1]) and down.size:
             saw = f"lora_A {list(down.shape)}, lora_B {list(up.shape)}"
             yield found("pair-broken", folder.here, saw, "the same rank in both", pointer=shorten(name))
 
@@ -92,7 +94,7 @@ def _shapes(
     folder: Folder, config: LoraConfig, modules: Mapping[str, Module], homes: Mapping[str, Tensor]
 ) -> Iterator[Finding]:
     """Yield wrong ranks and dimensions; those that one shard of N explains as one finding that names N."""
-    wrong: list[tuple[str, str, str, str, int | None]] = []  # code, module, saw, want, N
+    wrong: list[tuple[str, str, str, str, Choices]] = []  # code, module, saw, want, N
     count = 0
     for name, module in modules.items():
         rank_wanted = config.rank_of(name)
@@ -104,23 +106,22 @@ def _shapes(
             rank = tensor.shape[0] if side == "A" else tensor.shape[1]
             fits = rank_wanted is None or rank == rank_wanted or (config.has_parameters and rank % rank_wanted == 0)
             if not fits and rank_wanted is not None:
-                shards = shards_of((rank,), (rank_wanted,)) if side == "A" else None
+                shards = shards_of(rank, rank_wanted) if side == "A" else {}
                 saw = f"lora_{side} of rank {rank}"
                 wrong.append(("rank-mismatch", name, saw, f"{rank_wanted} of {CONFIG}", shards))
             dim, full = _dimension(config, module, side, tensor, home)
             if full is not None and dim != full:
-                shards = shards_of((dim,), (full,)) if side == "B" else None
+                shards = shards_of(dim, full) if side == "B" else {}
                 saw = f"lora_{side} {list(tensor.shape)}"
                 wrong.append(("adapter-shape", name, saw, f"{full} of the base's {list(home.shape if home else ())}",
                               shards))  # fmt: skip
-    votes = [each[4] for each in wrong if each[4] is not None]
-    number = most_common(votes)
-    if number is not None and votes.count(number) * 4 > count:  # A alone is half of all matrices
-        sharded = [each for each in wrong if each[4] == number]
+    voted = vote(each[4] for each in wrong)
+    if voted.explained * 4 > count:  # A alone is half of all matrices
+        sharded = [each for each in wrong if voted.number in each[4]]
         _, name, saw, want, _ = sharded[0]
-        part = f"{len(sharded)} of {count} matrices have 1/{number} of their rows: one FSDP shard of {number} was saved"
+        part = f"{len(sharded)} of {count} matrices have a part of their rows: one FSDP shard of {voted.text} was saved"
         yield found("fsdp-shard", folder.here, f"{part} as if it were whole; {shorten(name)} has {saw}", want)
-        wrong = [each for each in wrong if each[4] is None]
+        wrong = [each for each in wrong if voted.number not in each[4]]
     for code, name, saw, want, _ in wrong:
         yield found(code, folder.here, saw, want, pointer=shorten(name))
 
@@ -207,12 +208,11 @@ def _zero_rows(folder: Folder, values: Mapping[str, Values]) -> Iterator[Finding
     """Yield matrices with rows of zeros; those that one shard of N explains as one finding that names N."""
     rows = {name: seen.rows for name, seen in values.items() if seen.rows is not None and seen.rows.any()}
     partly = {name: alive for name, alive in rows.items() if not alive.all()}
-    votes = {name: shards for name, alive in partly.items() if (shards := _zero_shards(alive)) is not None}
-    number = most_common(votes.values())
-    if number is not None and len(partly) * 2 >= len(rows) and list(votes.values()).count(number) * 2 >= len(partly):
+    voted = vote(_zero_shards(alive) for alive in partly.values())
+    if voted.number is not None and len(partly) * 2 >= len(rows) and voted.explained * 2 >= len(partly):
         saw = (
-            f"in {len(partly)} of {len(rows)} matrices 1/{number} of the rows are set and the rest is zero: one FSDP "
-            f"shard of {number} was saved as if it were whole"
+            f"in {len(partly)} of {len(rows)} matrices a part of the rows is set and the rest is zero: one FSDP "
+            f"shard of {voted.text} was saved as if it were whole"
         )
         yield found("fsdp-shard", folder.here, saw, "rows from every shard")
     elif partly:
@@ -221,14 +221,8 @@ def _zero_rows(folder: Folder, values: Mapping[str, Values]) -> Iterator[Finding
         yield found("zero-rows", folder.here, saw, "rows with values")
 
 
-def _zero_shards(alive: np.ndarray) -> int | None:
-    """Return N if the rows that are not zero are just those of one shard of N."""
+def _zero_shards(alive: npt.NDArray[np.bool_]) -> Choices:
+    """Return every N for which the rows that are not zero are just those of one shard of N."""
     indices = np.flatnonzero(alive)
-    first, last = int(indices[0]), int(indices[-1])
-    rows = last - first + 1
-    if len(indices) != rows:
-        return None
-    number = round(len(alive) / rows)
-    size = -(-len(alive) // max(number, 1))  # torch chunks: rounded up, the last one is what is left
-    fits = number > 1 and first % size == 0 and (rows == size or last == len(alive) - 1)
-    return number if fits else None
+    first, rows = int(indices[0]), int(indices[-1] - indices[0]) + 1
+    return shards_at(first, rows, len(alive)) if len(indices) == rows else {}

@@ -10,8 +10,9 @@ from tao_runtime.audit.codes import found, some
 from tao_runtime.audit.folder import Folder, Json, shorten, table, text
 from tao_runtime.audit.header import Tensor
 from tao_runtime.audit.model import CONFIG, PROCESSORS, TIE, TOKENIZERS, has_template, text_config
-from tao_runtime.audit.names import clean, most_common, prefix_shift, shards_of, tower
+from tao_runtime.audit.names import clean, prefix_shift, tower
 from tao_runtime.audit.report import Tower
+from tao_runtime.audit.shards import shards_of, vote
 from tao_runtime.audit.values import Progress, Values, read_values
 from tao_runtime.audit.weights import Weights
 from tao_runtime.errors import Finding
@@ -112,13 +113,14 @@ def _shapes(folder: Folder, config: Json, own: Mapping[str, Tensor], known: Mapp
     for name in [n for n in differ if n.endswith(("embed_tokens.weight", "lm_head.weight"))]:
         if differ[name][0][:1] == (vocabulary,) and differ[name][0][1:] == differ[name][1][1:]:
             del differ[name]  # the vocabulary was resized, and the configuration says so
-    shards = {name: count for name, pair in differ.items() if (count := shards_of(*pair))}
-    count = most_common(shards.values())
-    if count and len(shards) * 2 > len(differ):
+    choices = {n: shards_of(a[0], b[0]) for n, (a, b) in differ.items() if a and b and a[1:] == b[1:]}
+    voted = vote(choices.values())
+    if voted.explained * 2 > len(differ):
+        shards = [name for name, each in choices.items() if voted.number in each]
         name = min(shards)
         saw = (
-            f"{len(shards)} of {len(own)} tensors have 1/{count} of their rows: one FSDP shard of {count} was saved as "
-            f"if it were whole; {shorten(name)} is {list(differ[name][0])}"
+            f"{len(shards)} of {len(own)} tensors have a part of their rows: one FSDP shard of {voted.text} was saved "
+            f"as if it were whole; {shorten(name)} is {list(differ[name][0])}"
         )
         yield found("fsdp-shard", folder.here, saw, f"{list(differ[name][1])}, as in the base")
         differ = {n: pair for n, pair in differ.items() if n not in shards}

@@ -8,6 +8,7 @@ from tao_runtime.audit.codes import found, some
 from tao_runtime.audit.folder import Folder, Json, number, read_json, shorten, table, text, texts
 from tao_runtime.audit.header import Tensor
 from tao_runtime.audit.names import clean, layer_numbers, wrapper_in
+from tao_runtime.audit.shards import shards_of, vote
 from tao_runtime.audit.values import read_values
 from tao_runtime.audit.weights import Weights
 from tao_runtime.errors import Finding
@@ -98,12 +99,13 @@ def _sizes(folder: Folder, config: Json, tensors: Mapping[str, Tensor], *, alone
         said = number(inner, key)
         if said is None or said == size:
             continue
-        shards = said // size if key == "vocab_size" and said % size == 0 else None
-        if shards is None:
+        full = {n: True for n, exact in shards_of(size, said).items() if exact} if key == "vocab_size" else {}
+        voted = vote([full])
+        if voted.number is None:
             saw = f"{key} {said:,}, and {name} is {list(embedding.shape)}"
             yield found("config-shape", folder.where(CONFIG), saw, f"{key} {size:,}")
         elif alone:
-            saw = f"{name} has {rows:,} of {said:,} rows: one FSDP shard of {shards} was saved as if it were whole"
+            saw = f"{name} has {rows:,} of {said:,} rows: one FSDP shard of {voted.text} was saved as if it were whole"
             yield found("fsdp-shard", folder.here, saw, f"{key} {said:,} of {CONFIG}")
 
 

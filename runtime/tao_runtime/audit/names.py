@@ -68,16 +68,3 @@ def layer_numbers(names: Iterable[str]) -> Mapping[str, set[int]]:
             if place and word.isdecimal() and len(word) < 5:
                 found.setdefault(".".join(words[:place]), set()).add(int(word))
     return found
-
-
-def most_common(values: Iterable[int]) -> int | None:
-    counts = Counter(values).most_common(1)
-    return counts[0][0] if counts else None
-
-
-def shards_of(own: tuple[int, ...], whole: tuple[int, ...]) -> int | None:
-    """Return N if a shape is what one rank of N holds of the whole: its first dimension divided, rounded up."""
-    if len(own) != len(whole) or not own or own[1:] != whole[1:] or not 0 < own[0] < whole[0]:
-        return None
-    count = -(-whole[0] // own[0])
-    return count if -(-whole[0] // count) == own[0] or whole[0] - (count - 1) * own[0] == own[0] else None

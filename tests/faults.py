@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import artefacts as make
 import numpy as np
 
+import artefacts as make
 from tao_runtime.audit import folder
 
 Q = "model.language_model.layers.{}.self_attn.q_proj"
