@@ -169,6 +169,13 @@ def test_patterns_that_are_broken_or_do_not_end(pattern: str, tmp_path: Path) ->
     assert report.seconds < 5 and codes(report) == []
 
 
+@pytest.mark.parametrize("total", [1, 10**12])
+def test_a_size_that_is_not_that_of_the_tensors(total: int, tmp_path: Path) -> None:
+    index = make.make_model(tmp_path, shards=2) / "model.safetensors.index.json"
+    make.edit_json(index, lambda value: value["metadata"].update(total_size=total))
+    assert codes(audit(tmp_path)) == ["index-size"]
+
+
 def test_deep_json_is_a_finding(tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors.index.json", "adapter_config.json", "model_index.json"):
         folder = make.make_model(tmp_path / name)
