@@ -14,9 +14,10 @@ RANK = {
     "score": 3,
     "plan": 4,
     "preflight": 5,
-    **dict.fromkeys(("audit", "bank", "deft", "automl", "jobs"), 6),
-    "engine": 7,
-    "cli": 8,
+    "audit": 6,  # left of bank, which renders its codes and the schema of its report
+    **dict.fromkeys(("bank", "deft", "automl", "jobs"), 7),
+    "engine": 8,
+    "cli": 9,
 }
 DRY = frozenset(floor for floor, rank in RANK.items() if rank < RANK["engine"])
 HEAVY = frozenset({"torch", "transformers", "diffusers", "peft", "accelerate"})

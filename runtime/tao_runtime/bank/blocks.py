@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from tao_runtime.audit.codes import CODES
 from tao_runtime.bank.pages import code, markdown_table
 from tao_runtime.errors import Finding, Fix
 from tao_runtime.spec.base import Spec
@@ -113,10 +114,18 @@ def _actions(arguments: list[str], specs: list[type[Spec]]) -> str:
     return "\n".join(markdown_table(("Family", "Action", "What it does"), rows))
 
 
+def _audit_codes(arguments: list[str], specs: list[type[Spec]]) -> str:
+    if arguments:
+        raise UnknownBlockError("takes no argument")
+    rows = [(f"`{code.name}`", code.severity, code.doc, code.fix) for code in CODES.values()]
+    return "\n".join(markdown_table(("Code", "Severity", "What is wrong", "What to do"), rows))
+
+
 _BLOCKS: Mapping[str, Callable[[list[str], list[type[Spec]]], str]] = {
     "default": _default,
     "required": _required,
     "shorthand": _shorthand,
     "critical-overrides": _critical,
     "actions": _actions,
+    "audit-codes": _audit_codes,
 }

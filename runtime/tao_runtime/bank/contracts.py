@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
 from tao_runtime.preflight.report import Report
@@ -21,4 +22,5 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "inference-plan": InferencePlan,
     "result": Result,
     "metrics": MetricsReport,
+    "audit": AuditReport,
 }

@@ -77,6 +77,8 @@ def _skill_files(skill: Skill) -> dict[Path, bytes]:
 def _pages(root: Path, skills: tuple[Skill, ...]) -> Iterator[tuple[Path, Family | None]]:
     if (root / "README.md").is_file():
         yield Path("README.md"), None
+    for path in sorted((root / "docs").glob("*.md")):
+        yield path.relative_to(root), None
     for skill in skills:
         for path in sorted((root / skill.directory).rglob("*.md")):
             yield path.relative_to(root), skill.family
