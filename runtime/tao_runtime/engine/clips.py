@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
@@ -22,8 +23,9 @@ def load_clip(path: Path, frame_indices: Sequence[int], *, height: int, width: i
         DecodeError: a frame does not decode.
     """
     is_image = path.suffix.lower() in IMAGES
-    frames_THWC = torch.from_numpy(decode_image(path) if is_image else decode_video(path, frame_indices))
-    return cover_and_crop(frames_THWC, height=height, width=width)
+    decoded_THWC = decode_image(path) if is_image else decode_video(path, frame_indices)
+    writable_THWC = np.require(decoded_THWC, requirements="W")  # an image's are not, and torch wants to own them
+    return cover_and_crop(torch.from_numpy(writable_THWC), height=height, width=width)
 
 
 def cover_and_crop(frames_THWC: torch.Tensor, *, height: int, width: int) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """What training shares among diffusion transformers of diffusers that take [B, C, T, H, W] and text states.
 
-Their forward resizes a padding mask with torchvision (diffusers 0.42.1, transformer_cosmos.py:34 imports it only if it is
-there, and uses it without asking), which a CPU-only installation has not.
+Their forward resizes a padding mask with torchvision, which a CPU-only installation has not (diffusers 0.42.1,
+transformer_cosmos.py:34 imports it only if it is there, and uses it without asking).
 """
 
 from __future__ import annotations
@@ -57,6 +57,6 @@ def run_dit(
 
 
 def pad_text(states_SD: torch.Tensor, length: int) -> torch.Tensor:
-    """Return text states of a fixed length, zero-padded or cut. The network attends to the zeros, in training as later."""
+    """Return text states of a fixed length, zero-padded or cut. The network attends to the zeros too."""
     kept = states_SD[:length]
     return F.pad(kept, (0, 0, 0, length - len(kept)))

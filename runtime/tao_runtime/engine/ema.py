@@ -1,9 +1,9 @@
 """Power-function averages of the weights, sharded as the weights are.
 
-EDM2 (Karras et al. 2024, arXiv:2312.02696, section 3.1), in the form that the upstream trainers run: after 0-based step k,
-average = beta average + (1 - beta) weights with beta = (1 - 1 / (k + 1))^(gamma + 1), so that the first update copies the
-weights. Source: cosmos-predict2 models/video2world_model.py `ema_beta`, cosmos-predict1 utils/ema.py `PowerEMATracker`,
-cosmos-framework omni_mot_model.py:691-694. (The documentation of cosmos-framework prints another formula.)
+EDM2 (Karras et al. 2024, arXiv:2312.02696, section 3.1), in the form that the upstream trainers run: after 0-based step
+k, average = beta average + (1 - beta) weights with beta = (1 - 1 / (k + 1))^(gamma + 1); the first update copies the
+weights. Source: cosmos-predict2 models/video2world_model.py `ema_beta`, cosmos-predict1 utils/ema.py
+`PowerEMATracker`, cosmos-framework omni_mot_model.py:691-694. (The documentation of the last prints another formula.)
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PowerEma:
     """Averages of the trainable parameters of a model, float32; a frozen parameter is its own average.
 
     Make it after sharding, loading and freezing. `num` > 1 keeps averages of rate, rate / 2, rate / 4, ...: upstream
-    gives each of the first ranks one of them, which sharded weights do not allow; here every rank keeps its part of all.
+    gives each of the first ranks one of them, which sharded weights do not allow; here a rank keeps its part of all.
     """
 
     def __init__(self, model: nn.Module, *, rate: float = 0.1, num: int = 1, iteration_shift: int = 0) -> None:
@@ -57,7 +57,7 @@ class PowerEma:
 
     @contextmanager
     def applied(self, number: int = 0) -> Iterator[None]:
-        """Put an average into the model, to validate or export it; the weights come back exactly, also after an error."""
+        """Put an average into the model, to validate or export it; the weights come back, also after an error."""
         pairs = [(local(self._parameters[name]), local(value)) for name, value in self._averages[number].items()]
         with torch.no_grad():
             weights = [parameter.clone() for parameter, _ in pairs]
@@ -73,7 +73,9 @@ class PowerEma:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return every average by `<number>.<parameter>`, the tensors themselves: DCP saves and loads them in place."""
         return {
-            f"{number}.{name}": value for number, average in enumerate(self._averages) for name, value in average.items()
+            f"{number}.{name}": value
+            for number, average in enumerate(self._averages)
+            for name, value in average.items()
         }
 
     @torch.no_grad()

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from diffusers.utils import logging
 
 from tao_runtime.engine.video_vae import OURS, load_vae
 from tao_runtime.errors import InputError
 
 INDEX = "model_index.json"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what diffusers says of parts that are handed over: every one of ours would be a warning."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        logging.enable_progress_bar()
 
 
 def save_pipeline(pipeline: Any, folder: Path) -> None:
@@ -21,7 +38,8 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
     ours = type(vae).__name__ in OURS
     pipeline.register_modules(safety_checker=None, **({"vae": None} if ours else {}))
     try:
-        pipeline.save_pretrained(folder)
+        with quiet():
+            pipeline.save_pretrained(folder)
         if ours:
             vae.save_pretrained(folder / "vae")
     finally:
@@ -39,6 +57,7 @@ def load_pipeline(kind: Any, folder: Path, **components: Any) -> Any:
         raise InputError(f"{folder}/{INDEX}: _class_name is {index['_class_name']}; want {kind.__name__}")
     if "vae" not in components:
         components["vae"] = load_vae(folder / "vae")
-    pipeline = kind.from_pretrained(folder, **components)
+    with quiet():
+        pipeline = kind.from_pretrained(folder, **components)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -61,7 +61,7 @@ def encode_captions(
 ) -> int:
     """Write the states of every caption that the folder lacks; returns how many were written.
 
-    A folder that was left half-way is finished. The empty caption belongs to every set: it is what dropped text becomes.
+    A folder left half-way is finished. The empty caption belongs to every set: it is what dropped text becomes.
 
     Raises:
         InputError: the folder's states come from another encoder.

@@ -65,12 +65,15 @@ def _kernel(
     """torch's variable-length flash attention: half precision, CUDA only."""
     from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - its import needs a CUDA build
 
-    starts = [torch.tensor([0, *accumulate(each)], dtype=torch.int32, device=q_SHD.device) for each in lengths]
+    starts_q, starts_k = (
+        torch.tensor([0, *accumulate(each)], dtype=torch.int32, device=q_SHD.device) for each in lengths
+    )
     out = varlen_attn(
         q_SHD.contiguous(),
         k_SHD.contiguous(),
         v_SHD.contiguous(),
-        *starts,
+        starts_q,
+        starts_k,
         max(lengths[0]),
         max(lengths[1]),
         window_size=(-1, 0) if causal else (-1, -1),

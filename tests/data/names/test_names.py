@@ -87,7 +87,7 @@ def test_upstream_selects_the_generation_tower_by_its_own_keys() -> None:
     assert "proj_in.bias" in selected
     assert "layers.3.self_attn.to_q.weight" not in selected
     assert "embed_tokens.weight" not in selected
-    # Per layer: 4 projections, 2 norms, 3 of the MLP, 2 layer norms; norm_moe_gen; 2 x 2 projections; 2 x 2 of the time.
+    # A layer: 4 projections, 2 norms, 3 of the MLP, 2 layer norms. Then norm_moe_gen, 2 x 2 of the ends, 2 x 2 of time.
     assert len(selected) == 12 * 11 + 1 + 4 + 4
     assert len(cosmos3_vision.NAMES.select(edge, [*keys, "k_norm_und_for_gen"])) == 12 * 11 + 1 + 4 + 4
 

@@ -89,7 +89,9 @@ def test_an_image_has_no_given_frame(objective, recipe) -> None:
 
 
 def test_a_frame_is_left_to_predict() -> None:
-    drawn = many(flow_matching, flow_matching.FlowRecipe(condition_shares=(0.0, 0.0, 1.0)), count=20, shape=(1, 2, 1, 1))
+    drawn = many(
+        flow_matching, flow_matching.FlowRecipe(condition_shares=(0.0, 0.0, 1.0)), count=20, shape=(1, 2, 1, 1)
+    )
     assert {draw.condition_frames for draw in drawn} == {1}
 
 

@@ -62,7 +62,8 @@ def test_shapes_are_those_of_the_learnt_tokenizers(temporal: int, spatial: int) 
     clips, _ = draw_set(32, 1)
     vae = LinearVideoVAE(z_dim=16, temporal=temporal, spatial=spatial).fit(pixels(clips))
     latents = encode(vae, torch.from_numpy(clips[:2]))
-    assert tuple(latents.shape[1:]) == latent_shape(vae, 17, 64, 64) == (16, 1 + 16 // temporal, 64 // spatial, 64 // spatial)
+    wanted = (16, 1 + 16 // temporal, 64 // spatial, 64 // spatial)
+    assert tuple(latents.shape[1:]) == latent_shape(vae, 17, 64, 64) == wanted
     assert decode(vae, latents).shape == (2, 17, 64, 64, 3)
 
 

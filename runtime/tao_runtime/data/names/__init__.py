@@ -69,7 +69,5 @@ def _translate(name: str, pairs: Iterable[tuple[str, str]]) -> str:
 
 def _compiled(template: str) -> re.Pattern[str]:
     parts = FIELD.split(template)  # text, field, text, field, ...
-    text = [
-        f"(?P<{part}>{PATTERNS[part]})" if number % 2 else re.escape(part) for number, part in enumerate(parts)
-    ]
+    text = [f"(?P<{part}>{PATTERNS[part]})" if number % 2 else re.escape(part) for number, part in enumerate(parts)]
     return re.compile("".join(text))

@@ -1,4 +1,4 @@
-"""Names of Predict1's GeneralDIT (nvidia-cosmos/cosmos-predict1 networks/general_dit.py) and of CosmosTransformer3DModel.
+"""Names of Predict1's GeneralDIT (cosmos-predict1 networks/general_dit.py) and of CosmosTransformer3DModel.
 
 A block is three sub-blocks: attention to itself (0), to the text (1), and the MLP (2).
 """

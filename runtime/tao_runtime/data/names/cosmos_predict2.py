@@ -1,4 +1,4 @@
-"""Names of Predict2's MiniTrainDIT (nvidia-cosmos/cosmos-predict2 models/text2image_dit.py) and CosmosTransformer3DModel."""
+"""Names of Predict2's network (cosmos-predict2 models/text2image_dit.py) and of CosmosTransformer3DModel."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def _block_pairs() -> Iterator[tuple[str, str]]:
             yield f"{BLOCK}.{attention}.{original}.{{leaf}}", f"{OURS}.{ours}.{layer}.{{leaf}}"
     yield f"{BLOCK}.mlp.layer1.{{leaf}}", f"{OURS}.ff.net.0.proj.{{leaf}}"
     yield f"{BLOCK}.mlp.layer2.{{leaf}}", f"{OURS}.ff.net.2.{{leaf}}"
-    for number, part in enumerate(("self_attn", "cross_attn", "mlp"), 1):
-        for layer in (1, 2):
-            yield f"{BLOCK}.adaln_modulation_{part}.{layer}.{{leaf}}", f"{OURS}.norm{number}.linear_{layer}.{{leaf}}"
+    for norm, part in enumerate(("self_attn", "cross_attn", "mlp"), 1):
+        for number in (1, 2):
+            yield f"{BLOCK}.adaln_modulation_{part}.{number}.{{leaf}}", f"{OURS}.norm{norm}.linear_{number}.{{leaf}}"
 
 
 NAMES = NameMap(

@@ -1,7 +1,7 @@
 """Captioned clips for video generation, and what a generated clip shows: which colour, moving which way.
 
-A coloured square starts in the middle, so that only the caption tells where it goes. Four colours times four directions:
-a model that ignores its captions is right once in four.
+A coloured square starts in the middle, so that only the caption tells where it goes. There are four colours and four
+directions: a model that ignores its captions is right once in four.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MOTIONS = tuple(Motion(colour, direction) for colour, direction in product(COLOU
 
 
 def draw_clip(motion: Motion, rng: random.Random, palette: dict[str, tuple[int, int, int]] = COLOURS) -> np.ndarray:
-    """Return a clip as THWC uint8 RGB, from the middle to one border. Another palette paints a word in another colour."""
+    """Return a clip as THWC uint8 RGB, from the middle to one border. A palette says which colour a word is."""
     assert motion.colour is not None and motion.direction is not None
     dx, dy = STEPS[motion.direction]
     free = SIZE - SIDE

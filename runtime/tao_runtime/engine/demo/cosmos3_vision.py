@@ -36,7 +36,7 @@ def tiny_network(*, seed: int = 0, **changes: Any) -> Cosmos3OmniTransformer:
 def tiny_pipeline(
     network: Cosmos3OmniTransformer, vae: LinearVideoVAE, *, flow_shift: float = 1.0
 ) -> Cosmos3OmniPipeline:
-    """Return a pipeline that runs on a CPU, without safety checker. The VAE: 4 frames and 16 x 16 pixels to a latent."""
+    """Return a pipeline that runs on a CPU, without safety checker; the VAE is `tiny_vae`, fitted."""
     parts = {"transformer": network.eval(), "text_tokenizer": tiny_chat_tokenizer(), "vae": vae}
     pipeline = assemble(parts, flow_shift=flow_shift, enable_safety_checker=False, default_use_system_prompt=False)
     pipeline.set_progress_bar_config(disable=True)

@@ -1,4 +1,4 @@
-"""A tiny Predict2: the layout of the 2B model (one more input channel for given frames, rope scale 1, 3, 3), smaller."""
+"""A tiny Predict2: the layout of the 2B model (an input channel for given frames, rope scale 1, 3, 3), smaller."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from torch import nn
 class NoGuardrail(ModelMixin, ConfigMixin):
     """The three methods that the pipelines call."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self) -> None:
         super().__init__()
         self.anchor = nn.Parameter(torch.zeros(1), requires_grad=False)  # a ModelMixin must have a dtype

@@ -34,7 +34,6 @@ def tiny_t5(*, width: int = 32, seed: int = 7) -> tuple[T5Tokenizer, T5EncoderMo
         num_layers=2,
         num_heads=4,
         feed_forward_proj="gated-gelu",
-        decoder_start_token_id=0,
         pad_token_id=0,
         eos_token_id=1,
     )

@@ -24,7 +24,7 @@ class Draw:
 def sample_generator(seed: int, step: int, sample: int) -> torch.Generator:
     """Return the source of a sample's draws: the same on any rank, world size and micro-batch.
 
-    On the CPU, so that a draw does not depend on the device. step: 0-based optimizer step; sample: index in the data set.
+    On the CPU, so that a draw does not depend on the device. step: 0-based optimizer step; sample: its index.
     """
     state = int(np.random.SeedSequence([seed, step, sample]).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(state & (2**63 - 1))

@@ -44,24 +44,21 @@ class EdmNoised:
 
     clean_BCTHW: torch.Tensor  # latents x sigma_data
     noisy_BCTHW: torch.Tensor
+    input_BCTHW: torch.Tensor  # c_in noisy, of variance about 1
+    timestep_B: torch.Tensor  # what the network is told about the noise: c_noise = ln(sigma) / 4
     sigma_B: torch.Tensor
     sigma_data: float
     elements: int  # of one whole clip, also where this is a part of it
 
-    @property
-    def input_BCTHW(self) -> torch.Tensor:
-        """The network's input, of variance about 1: c_in x."""
-        return self.noisy_BCTHW / (_wide(self.sigma_B) ** 2 + self.sigma_data**2).sqrt()
-
-    @property
-    def timestep_B(self) -> torch.Tensor:
-        """What the network is told about the noise: c_noise = ln(sigma) / 4."""
-        return 0.25 * self.sigma_B.log()
-
     def frames(self, part: int, parts: int) -> EdmNoised:
         """Return one part of the clip's latent frames."""
         keep = frame_slice(self.clean_BCTHW.shape[2], part, parts)
-        return replace(self, clean_BCTHW=self.clean_BCTHW[:, :, keep], noisy_BCTHW=self.noisy_BCTHW[:, :, keep])
+        return replace(
+            self,
+            clean_BCTHW=self.clean_BCTHW[:, :, keep],
+            noisy_BCTHW=self.noisy_BCTHW[:, :, keep],
+            input_BCTHW=self.input_BCTHW[:, :, keep],
+        )
 
 
 def draw(shape: Shape, generator: torch.Generator, recipe: EdmRecipe) -> Draw:
@@ -76,7 +73,15 @@ def noise(latents_BCTHW: torch.Tensor, draws: Sequence[Draw], recipe: EdmRecipe)
     clean = latents_BCTHW.float() * recipe.sigma_data
     sigma = per_sample([each.sigma for each in draws], clean)
     noisy = clean + sigma * stacked_noise(draws, clean)
-    return EdmNoised(clean, noisy, sigma.flatten(), recipe.sigma_data, math.prod(clean.shape[1:]))
+    return EdmNoised(
+        clean_BCTHW=clean,
+        noisy_BCTHW=noisy,
+        input_BCTHW=noisy / (sigma**2 + recipe.sigma_data**2).sqrt(),
+        timestep_B=0.25 * sigma.flatten().log(),
+        sigma_B=sigma.flatten(),
+        sigma_data=recipe.sigma_data,
+        elements=math.prod(clean.shape[1:]),
+    )
 
 
 def denoised(output_BCTHW: torch.Tensor, noised: EdmNoised) -> torch.Tensor:
@@ -105,8 +110,8 @@ def loss_sums(
 class LogVariance(nn.Module):
     """The uncertainty of each noise level: Fourier features of c_noise, then a linear layer without bias.
 
-    The features are those of EDM2 (arXiv:2312.02696): sqrt(2) cos(f x + p), of unit variance; f and p are drawn once and
-    saved. Trained with the network, used by the loss only.
+    The features are those of EDM2 (arXiv:2312.02696): sqrt(2) cos(f x + p), of unit variance; f and p are drawn once
+    and saved. Trained with the network, used by the loss only.
     """
 
     freqs: torch.Tensor

@@ -1,8 +1,7 @@
 """Flow matching on clips of any size: one noise level per clip, shifted by resolution, with given first frames.
 
-Values and form of NVIDIA/cosmos-framework: model/generator/diffusion/rectified_flow.py:14, 54-57, 88-90, 176-211 (time,
-shift, interpolation), algorithm/loss/flow_matching.py:69-108 (cost), data/generator/.../sft_dataset.py:348-359 (how many
-frames are given).
+Values and form of NVIDIA/cosmos-framework: model/generator/diffusion/rectified_flow.py:14, 54-57, 88-90, 176-211
+(time, shift, interpolation), algorithm/loss/flow_matching.py:69-108 (cost), sft_dataset.py:348-359 (given frames).
 
 x_t = sigma eps + (1 - sigma) x0 with target eps - x0. Given frames enter clean and cost nothing, and stay in the mean's
 denominator. Samples of one step may differ in shape: the mean is over each sample's elements, then over samples.

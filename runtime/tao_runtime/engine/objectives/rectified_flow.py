@@ -4,8 +4,8 @@ Values and form of nvidia-cosmos/cosmos-predict2: schedulers/rectified_flow_sche
 models/video2world_model.py:379-401 (high noise, weight), module/denoiser_scaling.py:35-65 (scaling),
 pipelines/video2world.py:623-711 (given frames).
 
-With t = sigma / (1 + sigma) the upstream cost (1 + sigma)^2 / sigma^2 (x0 - x0_hat)^2, where x0_hat = (1 - t) x - t F, is
-(F - (eps - x0))^2: a plain velocity error. Given frames enter clean, cost nothing, and stay in the mean's denominator.
+With t = sigma / (1 + sigma) the upstream cost (1 + sigma)^2 / sigma^2 (x0 - x0_hat)^2, where x0_hat = (1 - t) x - t F,
+is (F - (eps - x0))^2: a plain velocity error. Given frames enter clean, cost nothing, and stay in the denominator.
 """
 
 from __future__ import annotations

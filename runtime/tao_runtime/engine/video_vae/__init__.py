@@ -76,9 +76,8 @@ def latent_shape(vae: Vae, num_frames: int, height: int, width: int) -> tuple[in
     """
     temporal, spatial = compression(vae)
     if (num_frames - 1) % temporal or height % spatial or width % spatial:
-        raise ValueError(
-            f"clip of {num_frames} x {height} x {width}; want 1 + a multiple of {temporal} frames, sides multiples of {spatial}"
-        )
+        want = f"1 + a multiple of {temporal} frames, sides multiples of {spatial}"
+        raise ValueError(f"clip of {num_frames} x {height} x {width}; want {want}")
     channels = getattr(vae.config, "z_dim", None) or vae.config.latent_channels
     return channels, 1 + (num_frames - 1) // temporal, height // spatial, width // spatial
 
@@ -92,7 +91,7 @@ def compression(vae: Vae) -> tuple[int, int]:
 
 
 def vae_sha256(vae: Vae) -> str:
-    """Return the hash of an autoencoder: its class, configuration and every tensor. Part of the key of cached latents."""
+    """Return the hash of an autoencoder: its class, configuration and every tensor; part of a latent's key."""
     digest = hashlib.sha256(type(vae).__name__.encode())
     config = {key: value for key, value in vae.config.items() if not key.startswith("_")}
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())

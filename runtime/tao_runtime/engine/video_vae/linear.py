@@ -36,7 +36,7 @@ class Point:
 class LinearVideoVAE(ModelMixin, ConfigMixin):
     """Encodes and decodes [B, 3, T, H, W] in [-1, 1] with one matrix. Saved and loaded as any diffusers model."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, z_dim: int = 16, temporal: int = 4, spatial: int = 8, per_frame: bool = False) -> None:
         """per_frame: name no latent statistics, as AutoencoderKLCosmos may; its pipelines then expect none."""
         super().__init__()
@@ -68,9 +68,13 @@ class LinearVideoVAE(ModelMixin, ConfigMixin):
         t, s = self.config.temporal, self.config.spatial
         first = pixels_BCTHW[:, :, :1].expand(-1, -1, t - 1, -1, -1)
         padded = torch.cat([first, pixels_BCTHW], dim=2)
-        return padded.unflatten(4, (-1, s)).unflatten(3, (-1, s)).unflatten(2, (-1, t)).permute(
-            0, 2, 4, 6, 1, 3, 5, 7
-        ).flatten(4)
+        return (
+            padded.unflatten(4, (-1, s))
+            .unflatten(3, (-1, s))
+            .unflatten(2, (-1, t))
+            .permute(0, 2, 4, 6, 1, 3, 5, 7)
+            .flatten(4)
+        )
 
     @torch.no_grad()
     def fit(self, pixels_BCTHW: torch.Tensor, *, seed: int = 0) -> LinearVideoVAE:

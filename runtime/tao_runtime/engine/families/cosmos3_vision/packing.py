@@ -1,8 +1,8 @@
 """Several samples in one forward of Cosmos3OmniTransformer: texts end to end, then videos end to end.
 
 The library's network takes one text and its video (diffusers 0.42.1). Everything in it is per token but attention, so
-another attention processor is all that packing needs. Text tokens attend causally to their own text; video tokens attend
-to their own text and video ("two_way", NVIDIA/cosmos-framework mot/attention.py:179-317).
+another attention processor is all that packing needs. Text tokens attend causally to their own text; video tokens
+attend to their own text and video ("two_way", NVIDIA/cosmos-framework mot/attention.py:179-317).
 
 Tensor suffixes: S tokens, H heads, D values of a head, C T H W latents.
 """
