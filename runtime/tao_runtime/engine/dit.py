@@ -37,9 +37,10 @@ def run_dit(
     fps: float,
     condition_B1THW: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return the network's output [B, C, T, H, W] in the dtype of its parameters.
+    """Return the network's output [B, C, T, H, W].
 
-    timestep: [B], or [B, 1, T, 1, 1] per frame. text_BSD: zero where padded, as the pipelines have it.
+    timestep: [B], or [B, 1, T, 1, 1] per frame; rounded to the dtype as upstream and the pipelines do.
+    text_BSD: zero where padded, as the pipelines have it, in the dtype that the network computes in.
     """
     network: Any = model
     dtype = text_BSD.dtype

@@ -62,5 +62,30 @@ def two_ranks_equal_one() -> None:
             assert (value.grad - one.grad).abs().max() < 1e-6 * max(1, one.grad.abs().max()), name
 
 
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    on_ranks(two_ranks_equal_one, tmp_path)
+def sharded_ranks_equal_one() -> None:
+    """The trainer's own rule: FSDP over all ranks averages, so each numerator counts ranks / weight."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    supply_resize()
+    group = dist.group.WORLD
+    draws = [flow.draw(SHAPE, sample_generator(0, 0, number), RECIPE) for number in range(2)]
+    torch.manual_seed(1)
+    noised, text = flow.noise(torch.randn(2, *SHAPE), draws, RECIPE), torch.randn(2, 5, 32)
+    whole, split = a_network(cosmos_predict2), a_network(cosmos_predict2)
+    (numerator(whole, noised, text)[1] / 2).backward()
+    split_frames(split, group)
+    mesh = init_device_mesh("cpu", (2,))
+    for block in split.transformer_blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(split, mesh=mesh)
+    _, own_loss = numerator(split, noised.frames(group.rank(), group.size()), text)
+    (own_loss * group.size() / 2).backward()
+    for (name, value), (_, one) in zip(split.named_parameters(), whole.named_parameters(), strict=True):
+        grad = value.grad.full_tensor()
+        assert (grad - one.grad).abs().max() < 1e-6 * max(1, one.grad.abs().max()), name
+
+
+@pytest.mark.parametrize("law", [two_ranks_equal_one, sharded_ranks_equal_one], ids=lambda law: law.__name__)
+def test_on_two_ranks(law, tmp_path: Path) -> None:
+    on_ranks(law, tmp_path)

@@ -186,10 +186,14 @@ def grid(latents_CTHW: torch.Tensor, patch: int) -> tuple[int, int, int]:
     return frames, -(-height // patch), -(-width // patch)
 
 
-def run_packed(model: Any, packed: Pack, processor: PackedAttention) -> list[torch.Tensor]:
-    """Return each sample's velocity [C, T, H, W]; 0 on given frames."""
+def run_packed(
+    model: Any, packed: Pack, processor: PackedAttention, *, dtype: torch.dtype = torch.float32
+) -> list[torch.Tensor]:
+    """Return each sample's velocity [C, T, H, W]; 0 on given frames.
+
+    dtype: what the network computes in; sharded weights are stored in another. Positions and timesteps stay float32.
+    """
     processor.layout = packed.layout
     arguments = dict(packed.arguments)
-    dtype = model.proj_in.weight.dtype
     arguments["vision_tokens"] = [latents.to(dtype) for latents in arguments["vision_tokens"]]
     return [velocity[0] for velocity in model(**arguments, return_dict=False)[0]]
