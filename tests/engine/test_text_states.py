@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 
 from tao_runtime.engine.demo.captioned_clips import MOTIONS
 from tao_runtime.engine.demo.tiny_text import tiny_t5
-from tao_runtime.engine.dit import pad_text
+from tao_runtime.engine.dit import batch_text, pad_text
+from tao_runtime.engine.objectives.draw import Draw
 from tao_runtime.engine.text_states import TextEncoder, encode_captions, load_states, state_path
 from tao_runtime.errors import InputError
 
@@ -25,11 +26,10 @@ def encoder() -> TextEncoder:
 
 
 def test_states_of_a_batch_are_those_of_each_alone(encoder: TextEncoder, tmp_path: Path) -> None:
-    assert encode_captions(CAPTIONS, tmp_path, encoder, batch_size=3, show=False) == len(CAPTIONS) + 1
-    for caption in [*CAPTIONS, ""]:
+    assert encode_captions(CAPTIONS, tmp_path, encoder, batch_size=3, show=False) == len(CAPTIONS)
+    for caption in CAPTIONS:
         [alone] = encoder.states([caption])
         assert torch.allclose(load_states(tmp_path, caption), alone, atol=1e-6)
-    assert load_states(tmp_path, "").shape == (1, 32)  # the end token
 
 
 def test_an_interrupted_folder_is_finished_and_a_finished_one_left_alone(encoder: TextEncoder, tmp_path: Path) -> None:
@@ -62,6 +62,13 @@ def test_padded_states_are_what_the_pipeline_makes(encoder: TextEncoder) -> None
     wanted = pipeline._get_t5_prompt_embeds(CAPTIONS[:2], max_sequence_length=12)
     ours = torch.stack([pad_text(states, 12) for states in encoder.states(CAPTIONS[:2])])
     assert torch.allclose(ours, wanted, atol=1e-6)
+
+
+def test_dropped_text_is_zero() -> None:
+    states, nothing = [torch.ones(2, 3), torch.ones(4, 3)], torch.zeros(0)
+    batch = batch_text(states, [Draw(1.0, nothing), Draw(1.0, nothing, drop_text=True)], length=3)
+    assert batch[0, :, 0].tolist() == [1, 1, 0]
+    assert float(batch[1].abs().sum()) == 0
 
 
 def test_a_caption_without_states_is_named(tmp_path: Path) -> None:

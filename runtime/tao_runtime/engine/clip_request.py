@@ -27,10 +27,9 @@ class ClipRequest:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What every pipeline takes. The unconditional prompt is empty, as in training."""
+        """What every pipeline takes."""
         return {
             "prompt": self.prompt,
-            "negative_prompt": "",
             "height": self.height,
             "width": self.width,
             "num_frames": self.num_frames,
@@ -40,6 +39,14 @@ class ClipRequest:
             "generator": torch.Generator().manual_seed(self.seed),
             "output_type": "np",
         }
+
+    def no_text(self, pipeline: Any) -> torch.Tensor:
+        """The text states [1, tokens, width] of guidance's other side: zero, as dropped text is in training.
+
+        The pipelines' own default, the states of an empty prompt, is nothing that training ever showed.
+        """
+        width, dtype = pipeline.text_encoder.config.d_model, pipeline.text_encoder.dtype
+        return torch.zeros(1, self.text_length, width, dtype=dtype, device=pipeline.device)
 
     @property
     def given(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ transformer_cosmos.py:34 imports it only if it is there, and uses it without ask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,8 @@ import diffusers.models.transformers.transformer_cosmos as network_module
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
+
+from tao_runtime.engine.objectives.draw import Draw
 
 
 def supply_resize() -> None:
@@ -55,6 +58,16 @@ def run_dit(
         padding_mask=mask,
         return_dict=False,
     )[0]
+
+
+def batch_text(states: Sequence[torch.Tensor], draws: Sequence[Draw], *, length: int) -> torch.Tensor:
+    """Return text states [B, length, D], all zero where the draw drops the text.
+
+    Upstream's dropout multiplies the states by 0 (cosmos-predict1 and -predict2, conditioner `random_dropout_input`);
+    the states of an empty caption are something else.
+    """
+    padded = [pad_text(each, length) for each in states]
+    return torch.stack([each * (not draw.drop_text) for each, draw in zip(padded, draws, strict=True)])
 
 
 def pad_text(states_SD: torch.Tensor, length: int) -> torch.Tensor:

@@ -61,14 +61,14 @@ def encode_captions(
 ) -> int:
     """Write the states of every caption that the folder lacks; returns how many were written.
 
-    A folder left half-way is finished. The empty caption belongs to every set: it is what dropped text becomes.
+    A folder left half-way is finished. Dropped text needs no states: it is zero.
 
     Raises:
         InputError: the folder's states come from another encoder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder, encoder.identity)
-    wanted = list(dict.fromkeys([*captions, ""]))
+    wanted = list(dict.fromkeys(captions))
     missing = [caption for caption in wanted if not state_path(folder, caption).is_file()]
     # Of like length together: padding is work.
     missing.sort(key=len)

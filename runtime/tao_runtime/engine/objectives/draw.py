@@ -18,7 +18,7 @@ class Draw:
     sigma: float  # noise level, in the unit of the objective
     noise_CTHW: torch.Tensor  # float32, standard normal, on the CPU
     condition_frames: int = 0  # leading latent frames that are given, not predicted
-    drop_text: bool = False  # train without the caption, for classifier-free guidance
+    drop_text: bool = False  # train without the caption, for guidance
 
 
 def sample_generator(seed: int, step: int, sample: int) -> torch.Generator:

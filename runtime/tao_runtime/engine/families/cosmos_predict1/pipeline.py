@@ -39,5 +39,9 @@ def load(folder: Path, **components: Any) -> CosmosTextToWorldPipeline:
 def generate(pipeline: CosmosTextToWorldPipeline, request: ClipRequest) -> np.ndarray:
     """Return a clip THWC uint8 RGB."""
     supply_resize()
-    made = pipeline(**request.options, max_sequence_length=request.text_length)
+    made = pipeline(
+        **request.options,
+        negative_prompt_embeds=request.no_text(pipeline),
+        max_sequence_length=request.text_length,
+    )
     return to_uint8(made.frames[0])

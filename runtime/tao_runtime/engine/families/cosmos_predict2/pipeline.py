@@ -26,5 +26,10 @@ def load(folder: Path, **components: Any) -> Cosmos2VideoToWorldPipeline:
 def generate(pipeline: Cosmos2VideoToWorldPipeline, request: ClipRequest) -> np.ndarray:
     """Return a clip THWC uint8 RGB. `request.given_THWC` is needed: this model continues frames."""
     supply_resize()
-    made = pipeline(**request.options, **request.given, max_sequence_length=request.text_length)
+    made = pipeline(
+        **request.options,
+        **request.given,
+        negative_prompt_embeds=request.no_text(pipeline),
+        max_sequence_length=request.text_length,
+    )
     return to_uint8(made.frames[0])
