@@ -14,23 +14,26 @@ import diffusers
 import torch
 
 from tao_runtime.engine.video_vae.linear import LinearVideoVAE
+from tao_runtime.engine.video_vae.wan22 import load_checkpoint
 from tao_runtime.errors import InputError
 
 Vae = Any  # diffusers gives its autoencoders no common type
 OURS = {"LinearVideoVAE": LinearVideoVAE}
 
 
-def load_vae(directory: Path) -> Vae:
-    """Return the autoencoder of a folder, in evaluation, frozen. Its config.json names the class.
+def load_vae(path: Path) -> Vae:
+    """Return an autoencoder, in evaluation, frozen: of a folder, whose config.json names the class, or Wan2.2_VAE.pth.
 
     Raises:
-        InputError: the class is unknown.
+        InputError: the class is unknown, or the tensors do not fit.
     """
-    name = json.loads((directory / "config.json").read_text())["_class_name"]
+    if path.is_file():
+        return load_checkpoint(path).eval().requires_grad_(False)
+    name = json.loads((path / "config.json").read_text())["_class_name"]
     made = OURS.get(name) or (getattr(diffusers, name, None) if name.startswith("Autoencoder") else None)
     if made is None:
-        raise InputError(f"{directory}/config.json: _class_name is {name}; want an autoencoder of diffusers")
-    return made.from_pretrained(directory).eval().requires_grad_(False)
+        raise InputError(f"{path}/config.json: _class_name is {name}; want an autoencoder of diffusers")
+    return made.from_pretrained(path).eval().requires_grad_(False)
 
 
 @torch.no_grad()
