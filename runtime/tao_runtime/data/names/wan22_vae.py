@@ -1,0 +1,45 @@
+"""Names of the Wan 2.2 autoencoder's own checkpoint (Wan2.2_VAE.pth) and of AutoencoderKLWan.
+
+A stage of the original is one list: residual blocks, then the resampling, which is third on the way down (two blocks)
+and fourth on the way up (three).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tao_runtime.data.names import NameMap
+
+RESIDUAL = {
+    "residual.0": "norm1",
+    "residual.2": "conv1",
+    "residual.3": "norm2",
+    "residual.6": "conv2",
+    "shortcut": "conv_shortcut",
+}
+STAGES = (
+    ("encoder.downsamples.{i}.downsamples", "encoder.down_blocks.{i}", "downsampler", 2),
+    ("decoder.upsamples.{i}.upsamples", "decoder.up_blocks.{i}", "upsampler", 3),
+)
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    for original, ours, resampling, blocks in STAGES:
+        for number in range(blocks):
+            for part, name in RESIDUAL.items():
+                yield f"{original}.{number}.{part}.{{leaf}}", f"{ours}.resnets.{number}.{name}.{{leaf}}"
+        yield f"{original}.{blocks}.{{leaf}}", f"{ours}.{resampling}.{{leaf}}"
+    for half in ("encoder", "decoder"):
+        for number, block in ((0, 0), (2, 1)):
+            for part, name in RESIDUAL.items():
+                yield f"{half}.middle.{number}.{part}.{{leaf}}", f"{half}.mid_block.resnets.{block}.{name}.{{leaf}}"
+        yield f"{half}.middle.1.{{leaf}}", f"{half}.mid_block.attentions.0.{{leaf}}"
+        yield f"{half}.conv1.{{leaf}}", f"{half}.conv_in.{{leaf}}"
+        yield f"{half}.head.0.{{leaf}}", f"{half}.norm_out.{{leaf}}"
+        yield f"{half}.head.2.{{leaf}}", f"{half}.conv_out.{{leaf}}"
+    yield "conv1.{leaf}", "quant_conv.{leaf}"
+    yield "conv2.{leaf}", "post_quant_conv.{leaf}"
+
+
+NAMES = NameMap(pairs=tuple(_pairs()), dropped=re.compile(r"(?!)"), prefixes=("",))
