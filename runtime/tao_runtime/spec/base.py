@@ -55,6 +55,26 @@ class Spec(Section):
     # Keys that decide whether a run is the run that was meant: what to give them, and why.
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
+    # True: `???` means "as if the key were not given", and is wrong only where nothing else gives a value.
+    missing_falls_through: ClassVar[bool] = False
+    # Keys whose tables are the user's own: taken as they stand, variables and all.
+    opaque: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def claims(cls, given: Mapping[str, object]) -> int:
+        """Return how surely these values (by key) are of this family; families of one dialect are told apart by it."""
+        return 1
+
+    @classmethod
+    def complete(cls, given: Mapping[str, object]) -> Mapping[str, object]:
+        """Return, by key, what follows from the given values for keys that are not given."""
+        return {}
+
+    @classmethod
+    def variables(cls, given: Mapping[str, object]) -> Mapping[str, str]:
+        """Return the values of environment variables that upstream's launchers set where nobody exported them."""
+        return {}
+
     @property
     def sha256(self) -> str:
         """Identity of the resolved spec: hash of its canonical JSON. Every artefact carries it."""

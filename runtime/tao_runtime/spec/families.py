@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tao_runtime.errors import InputError
-from tao_runtime.spec import cosmos_reason
+from tao_runtime.spec import cosmos3_vision, cosmos_reason
 from tao_runtime.spec.base import Spec
 
 
@@ -30,6 +30,12 @@ _LIST = (
         cosmos_reason.EvaluateSpec,
         cosmos_reason.QuantizeSpec,
         cosmos_reason.InferenceSpec,
+    ),
+    _family(
+        "Cosmos3 video generator, structured dialect (task vfm)",
+        cosmos3_vision.TrainSpec,
+        cosmos3_vision.EvaluateSpec,
+        cosmos3_vision.InferenceSpec,
     ),
 )
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _LIST}

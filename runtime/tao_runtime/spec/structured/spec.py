@@ -1,0 +1,80 @@
+"""What the specs of the structured dialect share: how a family is recognised, its shipped bases, and its output folder."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any, ClassVar, Final
+
+from tao_runtime.spec.base import Spec
+from tao_runtime.spec.field import table
+from tao_runtime.spec.structured.field import key
+from tao_runtime.spec.structured.job import DEFAULT_TASK, Job
+
+# Names that upstream's command line uses for keys of the file.
+ALIASES: Final[Mapping[str, str]] = {
+    "model.config.policy.backbone": "model.backbone",
+    "model.config.policy": "model",
+    "model.config": "model",
+    "data_setting.max_tokens": "dataloader_train.max_sequence_length",
+    "dataloader_train.max_tokens": "dataloader_train.max_sequence_length",
+    "dataloader_train.max_batch_size": "dataloader_train.max_samples_per_batch",
+    "model_parallel.context_parallel_size": "model.parallelism.context_parallel_shard_degree",
+}
+STARTED: Final = "${now:%Y-%m-%d}_${now:%H-%M-%S}"
+
+
+class StructuredSpec(Spec):
+    """A spec with a `job` table. Families are told apart by its task and its experiment."""
+
+    missing_falls_through: ClassVar[bool] = True
+    opaque: ClassVar[tuple[str, ...]] = ("custom",)
+    aliases: ClassVar[Mapping[str, str]] = ALIASES
+    task: ClassVar[str]
+    # experiment -> value by key; and what upstream's launcher puts into the environment for it.
+    experiments: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    launchers: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    root_variable: ClassVar[str] = "IMAGINAIRE_OUTPUT_ROOT"
+    root_default: ClassVar[str] = "outputs/train"
+
+    job: Job = table(Job(), "Name and place of a run.")
+    custom: dict[str, Any] = key({}, "The user's own table. It is kept as it stands, and nothing here reads it.")
+
+    @classmethod
+    def claims(cls, given: Mapping[str, object]) -> int:
+        task, experiment = given.get("job.task"), given.get("job.experiment")
+        if task == cls.task:
+            return 4
+        if isinstance(task, str) and task:
+            return 3 if cls.task == DEFAULT_TASK else 0  # a task that does not exist is for the types to refuse
+        if isinstance(experiment, str) and experiment:
+            if experiment in cls.experiments:
+                return 4
+            if difflib.get_close_matches(experiment, cls.experiments, n=1):
+                return 3
+            return 2 if cls.task == DEFAULT_TASK else 0
+        return 1 if cls.task == DEFAULT_TASK else 0
+
+    @classmethod
+    def complete(cls, given: Mapping[str, object]) -> Mapping[str, object]:
+        root = cls.root_default
+        values: dict[str, object] = {
+            "job.output_root": f"${{oc.env:{cls.root_variable},{root}}}",
+            "job.name": STARTED,
+            **(cls.experiments.get(str(given.get("job.experiment") or ""), {}) if cls.action == "train" else {}),
+        }
+        out = {key: value for key, value in values.items() if not _is_given(key, given)}
+        return {**out, "job.name": STARTED} if given.get("job.name") == "" else out
+
+    @classmethod
+    def variables(cls, given: Mapping[str, object]) -> Mapping[str, str]:
+        return cls.launchers.get(str(given.get("job.experiment") or ""), {})
+
+    def output_dir(self) -> str:
+        return str(PurePath(self.job.output_root) / self.job.project / self.job.group / self.job.name)
+
+
+def _is_given(key: str, given: Mapping[str, object]) -> bool:
+    """Whether a key, or one inside its table, is given."""
+    return any(name == key or name.startswith(key + ".") for name in given)
