@@ -28,6 +28,7 @@ class DatasetRef:
     annotation_key: str  # the spec key that a finding should name
     media_key: str
     conversation_key: str = "conversations"  # the key of a record that holds its turns
+    format: str = "llava"  # how the data set is laid out: a name of data/probe.py
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tao_runtime.errors import InputError
 from tao_runtime.spec import cosmos3_vision, cosmos_reason
@@ -51,6 +52,12 @@ def spec_classes(*, family: str | None = None, action: str | None = None) -> tup
         known = sorted({name for item in chosen for name in item.actions})
         raise InputError(f"action {action}: does not exist; want one of {', '.join(known)}")
     return found
+
+
+def has_engine(name: str) -> bool:
+    """Whether a family can be run here, not only checked and planned: it has a module on the engine's floor."""
+    home = Path(__file__).parents[1] / "engine" / "families"
+    return (home / f"{name}.py").is_file() or (home / name).is_dir()
 
 
 def known_names(spec: type[Spec], top_keys: Iterable[str]) -> int:

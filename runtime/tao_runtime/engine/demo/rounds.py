@@ -104,7 +104,7 @@ def run_spec(folder: Path, action: str, changes: dict[str, str]) -> dict:  # typ
         path = folder / f"{action}.yaml"
         write_atomically(path, yaml.safe_dump(spec, sort_keys=False))
         prepared = prepare(path, action=action)
-        if not prepared.report.ok or prepared.plan is None:
+        if not prepared.report.ok or not isinstance(prepared.plan, TrainPlan | EvaluatePlan):
             raise FindingsError(prepared.report.findings)
         launch(prepared.spec, prepared.facts, prepared.plan, prepared.report)
     return read_json(run_dir / RUN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import ClassVar
 
 from tao_runtime.spec.base import DatasetRef, ModelRef
@@ -22,8 +21,7 @@ class EvaluateSpec(VisionSpec):
     evaluate: Scoring = table(Scoring(), "How held-out clips are judged.")
 
     def datasets(self) -> tuple[DatasetRef, ...]:
-        name = str(PurePath(self.dataset.dataset_path) / self.dataset.dataset_file)
-        return (DatasetRef("eval", name, str(PurePath(name).parent), "dataset.dataset_path", "dataset.dataset_path"),)
+        return (self.dataset.ref("eval", "dataset"),)
 
     def models(self) -> tuple[ModelRef, ...]:
         return self.model.refs()

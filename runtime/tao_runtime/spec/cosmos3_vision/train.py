@@ -49,14 +49,25 @@ class ClipKeys(DataloaderTrain):
         -1, "Frames of a sample. -1: as many as its window has, cut to what the tokenizer takes.", since=OURS
     )
     min_frames: PositiveInt = key(5, "Fewest frames; a shorter window is left out.", unit="frames", since=OURS)
-    max_fps: PositiveFloat = key(
-        30.0, "Highest frame rate; a faster clip loses every other frame, or more.", unit="frames/s", since=OURS
+    temporal_interval_mode: Literal["force_one", "max_30fps", "entire_chunk"] = key(
+        "max_30fps",
+        "Stride of frames where num_video_frames is given: each frame, at most 30 a second, or over the whole window. "
+        "Otherwise the window says its own.",
+        since=OURS,
+    )
+    frame_selection: Literal["first", "center", "random"] = key(
+        "first", "Where in its window a sample of num_video_frames lies.", since=OURS
     )
     max_duration_s: PositiveFloat = key(61.0, "Longest clip; a longer one is left out.", unit="s", since=OURS)
     conditioning: dict[str, Fraction] = key(
         CONDITIONING, "Number of leading latent frames that are given, to how often: text, picture, clip.", since=OURS
     )
     caption_dropout: Fraction = key(0.1, "Share of samples that are trained without their caption.", since=OURS)
+
+    def ref(self, label: str, table_key: str) -> DatasetRef:
+        """Return this data set as the rest of the package names it."""
+        name, where = str(PurePath(self.dataset_path) / self.dataset_file), f"{table_key}.dataset_path"
+        return DatasetRef(label, name, str(PurePath(name).parent), where, where, format="video-jsonl")
 
 
 class VisionSpec(StructuredSpec):
@@ -103,8 +114,7 @@ class TrainSpec(VisionSpec):
 
     def datasets(self) -> tuple[DatasetRef, ...]:
         data = self.dataloader_train
-        name, file_key = str(PurePath(data.dataset_path) / data.dataset_file), "dataloader_train.dataset_path"
-        return (DatasetRef("train", name, str(PurePath(name).parent), file_key, file_key),)
+        return (data.ref("train", "dataloader_train"),)
 
     def models(self) -> tuple[ModelRef, ...]:
         tokenizer = ModelRef("tokenizer", self.model.tokenizer.vae_path, "model.tokenizer.vae_path")
