@@ -20,7 +20,7 @@ from tao_runtime.plan.model import (
     VideoEvaluatePlan,
     VideoInferencePlan,
 )
-from tao_runtime.plan.video_answer import fixed_times, make_sampler, make_tuned
+from tao_runtime.plan.video_answer import fixed_times, make_sampler, make_tuned, plan_video_inference
 from tao_runtime.spec.cosmos3_vision import EvaluateSpec, InferenceSpec, TrainSpec
 from tao_runtime.spec.cosmos3_vision.train import ClipKeys
 
@@ -155,23 +155,7 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
 
 def plan_inference(spec: InferenceSpec, facts: Facts) -> VideoInferencePlan:
     """Return the plan of an inference."""
-    ask = spec.inference
-    return VideoInferencePlan(
-        family=spec.family,
-        spec_sha256=spec.sha256,
-        output_dir=spec.output_dir(),
-        model=make_tuned(spec.model, facts),
-        tokenizer=spec.model.vae_path or None,
-        prompt=ask.prompt,
-        prompts=ask.prompts_path or None,
-        negative_prompt=ask.negative_prompt,
-        input=ask.input_path or None,
-        num_frames=ask.num_frames,
-        size_HW=ask.size,
-        fps=ask.fps,
-        sampler=make_sampler(ask, shift=_nearest_shift(*ask.size)),
-        world=facts.host.world_size or max(1, facts.host.num_gpus),
-    )
+    return plan_video_inference(spec, facts, shift=_nearest_shift(*spec.inference.size))
 
 
 def _nearest_shift(height: int, width: int) -> float:

@@ -7,8 +7,9 @@ from statistics import NormalDist
 
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.diffusion import SamplerPlan
-from tao_runtime.plan.model import ModelPlan
+from tao_runtime.plan.model import ModelPlan, VideoInferencePlan
 from tao_runtime.plan.structured import place
+from tao_runtime.spec.base import Spec
 from tao_runtime.spec.structured.video import Sampling, TunedModel
 
 
@@ -34,3 +35,24 @@ def fixed_sigmas(count: int, *, mean: float, std: float) -> tuple[float, ...]:
     """Return the middles of `count` equal shares of a log-normal distribution of noise levels."""
     normal = NormalDist(mean, std)
     return tuple(math.exp(normal.inv_cdf((number + 0.5) / count)) for number in range(count))
+
+
+def plan_video_inference(spec: Spec, facts: Facts, *, shift: float = 1.0) -> VideoInferencePlan:
+    """Return the plan of an inference of any family that makes video."""
+    ask, model = spec.inference, spec.model  # type: ignore[attr-defined]
+    return VideoInferencePlan(
+        family=spec.family,
+        spec_sha256=spec.sha256,
+        output_dir=spec.output_dir(),
+        model=make_tuned(model, facts),
+        tokenizer=model.vae_path or None,
+        prompt=ask.prompt,
+        prompts=ask.prompts_path or None,
+        negative_prompt=ask.negative_prompt,
+        input=ask.input_path or None,
+        num_frames=ask.num_frames,
+        size_HW=ask.size,
+        fps=ask.fps,
+        sampler=make_sampler(ask, shift=shift),
+        world=facts.host.world_size or max(1, facts.host.num_gpus),
+    )

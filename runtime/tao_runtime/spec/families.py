@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tao_runtime.errors import InputError
-from tao_runtime.spec import cosmos3_vision, cosmos_reason
+from tao_runtime.spec import cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
 from tao_runtime.spec.base import Spec
 
 
@@ -37,6 +37,18 @@ _LIST = (
         cosmos3_vision.TrainSpec,
         cosmos3_vision.EvaluateSpec,
         cosmos3_vision.InferenceSpec,
+    ),
+    _family(
+        "Cosmos-Predict1 text to video, structured dialect (task text2world)",
+        cosmos_predict1.TrainSpec,
+        cosmos_predict1.EvaluateSpec,
+        cosmos_predict1.InferenceSpec,
+    ),
+    _family(
+        "Cosmos-Predict2 picture or clip to video, structured dialect (task video2world)",
+        cosmos_predict2.TrainSpec,
+        cosmos_predict2.EvaluateSpec,
+        cosmos_predict2.InferenceSpec,
     ),
 )
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _LIST}

@@ -20,6 +20,7 @@ from tao_runtime.engine.commits import read_json, write_atomically
 from tao_runtime.engine.launch import launch
 from tao_runtime.engine.run_dir import RUN
 from tao_runtime.errors import FindingsError, RunError
+from tao_runtime.plan.model import EvaluatePlan, TrainPlan
 from tao_runtime.preflight.prepare import prepare
 from tao_runtime.score.gap import GapReport
 from tao_runtime.score.interval import Estimate, proportion
