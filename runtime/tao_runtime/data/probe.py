@@ -13,10 +13,12 @@ from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, Scan, locate,
 from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
+from tao_runtime.data.llava_parquet import probe_llava_parquet
 from tao_runtime.data.media import cache_path, probe_media
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.data.video_folder import probe_video_folder
 from tao_runtime.data.video_jsonl import probe_video_jsonl
+from tao_runtime.data.videophy2 import probe_videophy2
 from tao_runtime.errors import Finding, Fix, InputError
 from tao_runtime.spec.base import DatasetRef, Spec
 
@@ -31,6 +33,8 @@ SUFFIXES: Final = {
 
 # How data sets are laid out that are not annotation files of conversations.
 FORMATS: Final[dict[str, Callable[[DatasetRef, Progress | None], DatasetFacts]]] = {
+    "llava-parquet": probe_llava_parquet,
+    "videophy2": probe_videophy2,
     "video-jsonl": probe_video_jsonl,
     "video-folder": probe_video_folder,
 }

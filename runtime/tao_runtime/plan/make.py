@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tao_runtime.data.facts import Facts
-from tao_runtime.plan import cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
+from tao_runtime.plan import cosmos3_reasoner, cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
 from tao_runtime.plan.model import AnyPlan
 from tao_runtime.spec.base import Spec
 
 # One line per family: what turns its specs into plans. An action that is missing cannot be run yet.
 PLANNERS: dict[str, Mapping[str, Callable[..., AnyPlan]]] = {
     "cosmos_reason": cosmos_reason.PLANNERS,
+    "cosmos3_reasoner": cosmos3_reasoner.PLANNERS,
     "cosmos3_vision": cosmos3_vision.PLANNERS,
     "cosmos_predict1": cosmos_predict1.PLANNERS,
     "cosmos_predict2": cosmos_predict2.PLANNERS,

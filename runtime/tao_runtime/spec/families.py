@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tao_runtime.errors import InputError
-from tao_runtime.spec import cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
+from tao_runtime.spec import cosmos3_reasoner, cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
 from tao_runtime.spec.base import Spec
 
 
@@ -31,6 +31,12 @@ _LIST = (
         cosmos_reason.EvaluateSpec,
         cosmos_reason.QuantizeSpec,
         cosmos_reason.InferenceSpec,
+    ),
+    _family(
+        "Cosmos3 reasoner, structured dialect (task vlm)",
+        cosmos3_reasoner.TrainSpec,
+        cosmos3_reasoner.EvaluateSpec,
+        cosmos3_reasoner.InferenceSpec,
     ),
     _family(
         "Cosmos3 video generator, structured dialect (task vfm)",
