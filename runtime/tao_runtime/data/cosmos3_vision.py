@@ -16,8 +16,7 @@ SIZES: Final[dict[str, tuple[tuple[int, int], ...]]] = {
 SHIFTS: Final = {"256": 3.0, "480": 5.0, "720": 10.0}
 LATENT: Final = LatentGeometry(channels=48, temporal=4, spatial=16, patch=2)  # Wan2.2 TI2V tokenizer, 2x2 patches
 LAYERS: Final = {"nano": 36, "super": 64}
-HEADS: Final = {"nano": (32, 8), "super": (64, 8)}  # of queries, of keys and values
-TEXT_OVERHEAD: Final = 16  # tokens of the chat template, the end of text and the start of vision
+HEADS: Final = {"nano": 32, "super": 64}  # of queries; keys and values have 8, repeated where a group is larger
 PROMPT_FORMAT: Final = "video/json-or-sentence"
 
 # Parts of a layer: upstream's name -> the library's (0.42.1). `_moe_gen` is the generator's tower.

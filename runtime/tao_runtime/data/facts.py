@@ -120,6 +120,7 @@ class ModelFacts:
     missing: tuple[str, ...] = ()  # files a complete snapshot needs and this one lacks
     has_token: bool = False  # a hub token is present (its value is never read into anything)
     is_adapter: bool = False  # a peft adapter directory
+    is_file: bool = False  # one file of weights, not a directory
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from tao_runtime.spec.base import DatasetRef
 from tao_runtime.spec.cosmos3_reasoner import EvaluateSpec, InferenceSpec, TrainSpec
 from tao_runtime.spec.cosmos3_reasoner.answer import AnsweringModel
 
+EPS = 1e-8  # upstream's reasoner has no key for it
 NO_LIMIT = 1_000_000  # tokens, where no key limits a sample
 
 
@@ -50,7 +51,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         ),
         batch=batch,
         steps=structured.make_steps(spec.trainer, train.num_records, batch),
-        optimizer=structured.make_optimizer(spec.optimizer, spec.trainer),
+        optimizer=structured.make_optimizer(spec.optimizer, spec.trainer).model_copy(update={"eps": EPS}),
         schedule=structured.make_schedule(spec.scheduler, spec.trainer.max_iter),
         mesh=mesh,
         precision=structured.make_precision(spec.model, spec.trainer),

@@ -22,7 +22,7 @@ from tao_runtime.plan.model import (
 )
 from tao_runtime.plan.video_answer import fixed_times, make_sampler, make_tuned, plan_video_inference
 from tao_runtime.spec.cosmos3_vision import EvaluateSpec, InferenceSpec, TrainSpec
-from tao_runtime.spec.cosmos3_vision.train import ClipKeys
+from tao_runtime.spec.cosmos3_vision.train import ClipSource
 
 TOKENIZER_BESIDE = "vae"  # folder of a model in the library's layout
 
@@ -72,7 +72,7 @@ def pack_tokens(spec: TrainSpec) -> int | None:
     return min((limit for limit in limits if limit is not None and limit > 0), default=None)
 
 
-def clip_rules(data: ClipKeys, *, max_tokens: int | None = None) -> ClipRules:
+def clip_rules(data: ClipSource, *, max_tokens: int | None = None) -> ClipRules:
     """Return how clips become samples."""
     return ClipRules(
         sizes=dry.SIZES[data.resolution],
@@ -99,11 +99,11 @@ def _model(spec: TrainSpec, facts: Facts, pack: int | None) -> ModelPlan:
     )
 
 
-def _condition(data: ClipKeys) -> ConditionPlan:
+def _condition(data: ClipSource, *, dropout: float) -> ConditionPlan:
     """Return what is given clean; the shares are made to add up to 1, as upstream does."""
     total = sum(data.conditioning.values()) or 1.0
     frames = {int(count): share / total for count, share in data.conditioning.items() if count.isdigit()}
-    return ConditionPlan(frames=frames, text_dropout=data.caption_dropout)
+    return ConditionPlan(frames=frames, text_dropout=dropout)
 
 
 def _diffusion(spec: TrainSpec, facts: Facts) -> DiffusionPlan:
@@ -116,7 +116,7 @@ def _diffusion(spec: TrainSpec, facts: Facts) -> DiffusionPlan:
             loss_scale=model.loss_scale,
             timestep_scale=1000.0,
         ),
-        condition=_condition(data),
+        condition=_condition(data, dropout=data.caption_dropout),
         text=TextPlan(kind="joint", max_tokens=data.max_caption_tokens),
         tokenizer=structured.place(spec.models()[1], facts),
         latent_shape_CTHW=None,
@@ -139,8 +139,8 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
             noise=NoisePlan(
                 objective="rectified_flow", draw="waver", shift=shift, timestep_scale=1000.0
             ),
-            condition=_condition(data),
-            text=TextPlan(kind="joint", max_tokens=data.max_caption_tokens),
+            condition=_condition(data, dropout=0.0),
+            text=TextPlan(kind="joint", max_tokens=None),
             tokenizer=spec.model.vae_path or TOKENIZER_BESIDE,
             latent_shape_CTHW=None,
             network="as loaded",

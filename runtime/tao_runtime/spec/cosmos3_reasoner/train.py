@@ -97,6 +97,7 @@ class ReasonerSpec(StructuredSpec):
 
     family: ClassVar[str] = "cosmos3_reasoner"
     task: ClassVar[str] = "vlm"
+    assets: ClassVar[Mapping[str, str]] = {"Cosmos3-Nano-VLM": "nvidia/Cosmos3-Nano"}
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = EXPERIMENTS
     launchers: ClassVar[Mapping[str, Mapping[str, str]]] = LAUNCHERS
 

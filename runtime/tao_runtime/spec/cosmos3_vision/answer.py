@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tao_runtime.spec.base import DatasetRef, ModelRef
-from tao_runtime.spec.cosmos3_vision.train import ClipKeys, VisionJob, VisionSpec
+from tao_runtime.spec.cosmos3_vision.train import ClipSource, VisionJob, VisionSpec
 from tao_runtime.spec.field import REQUIRED, table
 from tao_runtime.spec.structured.video import Request, Scoring, TunedModel
 
@@ -17,7 +17,7 @@ class EvaluateSpec(VisionSpec):
 
     job: VisionJob = table(VisionJob(), "Name and place of a run.")
     model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
-    dataset: ClipKeys = table(REQUIRED, "Which clips there are, and how they become samples.")
+    dataset: ClipSource = table(REQUIRED, "Which clips there are, and how they become samples.")
     evaluate: Scoring = table(Scoring(), "How held-out clips are judged.")
 
     def datasets(self) -> tuple[DatasetRef, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal
 
-from tao_runtime.spec.base import DatasetRef, ModelRef
+from tao_runtime.spec.base import DatasetRef, ModelRef, Section
 from tao_runtime.spec.cosmos3_vision.experiments import EXPERIMENTS, LAUNCHERS, Experiment
 from tao_runtime.spec.field import REQUIRED, Fraction, PositiveFloat, PositiveInt, Text, table
 from tao_runtime.spec.structured import model as shared
@@ -35,7 +35,7 @@ class VisionModel(shared.Model):
     loss_scale: PositiveFloat = key(1.0, "Factor on the loss.", since=OURS)
 
 
-class ClipKeys(DataloaderTrain):
+class ClipSource(Section):
     """Which clips there are, and how they become samples."""
 
     dataset_path: Text = key(REQUIRED, "Folder of the data set; it holds dataset_file.", since=OURS)
@@ -62,7 +62,6 @@ class ClipKeys(DataloaderTrain):
     conditioning: dict[str, Fraction] = key(
         CONDITIONING, "Number of leading latent frames that are given, to how often: text, picture, clip.", since=OURS
     )
-    caption_dropout: Fraction = key(0.1, "Share of samples that are trained without their caption.", since=OURS)
 
     def ref(self, label: str, table_key: str) -> DatasetRef:
         """Return this data set as the rest of the package names it."""
@@ -70,11 +69,27 @@ class ClipKeys(DataloaderTrain):
         return DatasetRef(label, name, str(PurePath(name).parent), where, where, format="video-jsonl")
 
 
+class ClipKeys(DataloaderTrain, ClipSource):
+    """Which clips there are, what a micro-batch holds, and how samples are made."""
+
+    caption_dropout: Fraction = key(0.1, "Share of samples that are trained without their caption.", since=OURS)
+
+
 class VisionSpec(StructuredSpec):
     """What the actions of the family share."""
 
     family: ClassVar[str] = "cosmos3_vision"
     task: ClassVar[str] = "vfm"
+    makes_video: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
+    temporal: ClassVar[int] = 4
+    spatial: ClassVar[int] = 16
+    takes_input: ClassVar[Literal["", "sometimes", "always"]] = "sometimes"
+    assets: ClassVar[Mapping[str, str]] = {
+        "Cosmos3-Nano": "nvidia/Cosmos3-Nano",
+        "Cosmos3-Super": "nvidia/Cosmos3-Super",
+        "Wan2.2_VAE.pth": "Wan-AI/Wan2.2-TI2V-5B",
+    }
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = EXPERIMENTS
     launchers: ClassVar[Mapping[str, Mapping[str, str]]] = LAUNCHERS
 

@@ -83,6 +83,15 @@ class TextSpec(StructuredSpec):
 
     family: ClassVar[str] = "cosmos_predict1"
     task: ClassVar[str] = "text2world"
+    makes_video: ClassVar[bool] = True
+    temporal: ClassVar[int] = 8
+    ring_attention: ClassVar[bool] = True
+    spatial: ClassVar[int] = 8
+    assets: ClassVar[Mapping[str, str]] = {
+        "Cosmos-Predict1-7B-Text2World": "nvidia/Cosmos-Predict1-7B-Text2World",
+        "Cosmos-Predict1-14B-Text2World": "nvidia/Cosmos-Predict1-14B-Text2World",
+        "Cosmos-Tokenize1-CV8x8x8-720p": "nvidia/Cosmos-Tokenize1-CV8x8x8-720p",
+    }
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = EXPERIMENTS
     root_variable: ClassVar[str] = "OUTPUT_ROOT"
     root_default: ClassVar[str] = "checkpoints"

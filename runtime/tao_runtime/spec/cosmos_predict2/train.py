@@ -81,6 +81,14 @@ class VideoSpec(StructuredSpec):
 
     family: ClassVar[str] = "cosmos_predict2"
     task: ClassVar[str] = "video2world"
+    makes_video: ClassVar[bool] = True
+    temporal: ClassVar[int] = 4
+    spatial: ClassVar[int] = 8
+    takes_input: ClassVar[Literal["", "sometimes", "always"]] = "always"
+    assets: ClassVar[Mapping[str, str]] = {
+        "Cosmos-Predict2-2B-Video2World": "nvidia/Cosmos-Predict2-2B-Video2World",
+        "Cosmos-Predict2-14B-Video2World": "nvidia/Cosmos-Predict2-14B-Video2World",
+    }
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = EXPERIMENTS
     root_default: ClassVar[str] = "checkpoints"
 

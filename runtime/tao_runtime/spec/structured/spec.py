@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from tao_runtime.spec.base import Spec
 from tao_runtime.spec.field import table
@@ -35,6 +35,15 @@ class StructuredSpec(Spec):
     # experiment -> value by key; and what upstream's launcher puts into the environment for it.
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     launchers: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    makes_video: ClassVar[bool] = False
+    # Of the families that make video: does a micro-batch hold tokens, what does the tokenizer do, is there an input.
+    packs: ClassVar[bool] = False
+    temporal: ClassVar[int] = 1
+    spatial: ClassVar[int] = 1
+    takes_input: ClassVar[Literal["", "sometimes", "always"]] = ""
+    ring_attention: ClassVar[bool] = False  # upstream passes keys and values around instead of dealing out heads
+    # What is asked for on the hub where a path is missing: last part of a path -> repository.
+    assets: ClassVar[Mapping[str, str]] = {}
     root_variable: ClassVar[str] = "IMAGINAIRE_OUTPUT_ROOT"
     root_default: ClassVar[str] = "outputs/train"
 
