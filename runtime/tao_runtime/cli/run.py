@@ -87,7 +87,9 @@ def _need_engine(family: str, action: str) -> None:
     if not has_engine(family):
         saw, want = f"{action} of {family} does not exist yet", "a family that runs: see tao-run families"
         fix = Fix(text="use check, plan and template; they are complete")
-        raise FindingsError([Finding(rule="launch/engine", severity="error", where=family, saw=saw, want=want, fix=fix)])
+        raise FindingsError(
+            [Finding(rule="launch/engine", severity="error", where=family, saw=saw, want=want, fix=fix)]
+        )
 
 
 def checked(action: str, spec: Path, overrides: list[str], *, nproc: int | None) -> Prepared:

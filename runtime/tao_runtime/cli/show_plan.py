@@ -45,7 +45,7 @@ def _video(found: VideoEvaluatePlan | VideoInferencePlan) -> Iterator[tuple[str,
         yield "loss at noise levels", ", ".join(f"{level:.3g}" for level in found.noise_levels)
         yield "videos made", str(found.num_videos)
     else:
-        height, width = found.size_HW
+        height, width = found.size
         yield "prompts", found.prompts or found.prompt
         yield "video", f"{found.num_frames} frames of {height}x{width} at {found.fps:g} per second"
     yield "sampler", f"{found.sampler.num_steps} steps, guidance {found.sampler.guidance:g}"
@@ -54,7 +54,9 @@ def _video(found: VideoEvaluatePlan | VideoInferencePlan) -> Iterator[tuple[str,
 
 def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
     steps, batch, mesh, estimate = found.steps, found.batch, found.mesh, found.estimate
-    chosen = f"weights with {', '.join(found.optimizer.keys_to_select)}" if found.optimizer.keys_to_select else "all weights"
+    chosen = (
+        f"weights with {', '.join(found.optimizer.keys_to_select)}" if found.optimizer.keys_to_select else "all weights"
+    )
     yield "model", f"{found.model.path}, {f'LoRA rank {found.model.lora.r}' if found.model.lora else chosen}"
     yield "training records", f"{_number(found.data.train.num_records)} of {found.data.train.annotation}"
     if found.data.val is not None:

@@ -9,7 +9,7 @@ from typing import Final
 
 STRUCTURED: Final = "caption_json"
 PLAIN: Final = "caption"
-KEYS: Final = (STRUCTURED, "qwen3_32b_rewrite-dense", PLAIN)
+KEYS: Final = (STRUCTURED, PLAIN)
 PROMPT_FORMAT: Final = "video/json-or-sentence"
 
 

@@ -25,7 +25,9 @@ BAD_WINDOW = declare("clips/window", "error", "A window starts before it ends, i
 NO_CAPTION = declare("clips/caption-empty", "error", "Every window has a caption.", source=_LOADER)
 OUTSIDE = declare("clips/path", "error", "A clip is a local file, inside the data set if its path is relative.",
                   source="paths stay under their roots")  # fmt: skip
-BROKEN = declare("clips/header", "error", "Every clip opens as a video, and says how many frames it has.", source=_LOADER)
+BROKEN = declare(
+    "clips/header", "error", "Every clip opens as a video, and says how many frames it has.", source=_LOADER
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ class ClipSet:
             num_turns=np.zeros(count, np.int32),
             media_start=np.arange(count + 1, dtype=np.int32),
             media_index=np.array(numbers, np.int32),
-            usable=np.array([row.usable and media[at] is not None for row, at in zip(rows, numbers, strict=True)], bool),
+            usable=np.array(
+                [row.usable and media[at] is not None for row, at in zip(rows, numbers, strict=True)], bool
+            ),
         )
 
     def _windows(self) -> WindowColumns:

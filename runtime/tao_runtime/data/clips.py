@@ -46,7 +46,8 @@ class LatentGeometry(Frozen):
         """The most frames, at most so many, that the tokenizer takes: 18 at 4 are 17."""
         return (num_frames - 1) // self.temporal * self.temporal + 1
 
-    def shape_CTHW(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+    def shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """Channels, frames, height and width of the latents of a clip."""
         return self.channels, self.frames(num_frames), height // self.spatial, width // self.spatial
 
     def tokens(self, num_frames: int, height: int, width: int) -> int:

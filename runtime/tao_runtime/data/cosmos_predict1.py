@@ -43,6 +43,7 @@ _BLOCK: Final = {
         for part in (1, 2)
     },
 }
+_MLP: Final = {"layer1": "ff.net.0.proj", "layer2": "ff.net.2"}
 _POSITIONS: Final = ("pos_emb_t", "pos_emb_h", "pos_emb_w")
 _BACK: Final = {library: original for original, library in (*_TOP.items(), *_BLOCK.items())}
 _ORIGINAL: Final = re.compile(r"blocks\.block(\d+)\.(.+)")
@@ -91,5 +92,5 @@ def library_targets(modules: str) -> tuple[str, ...]:
     found = []
     for name in filter(None, (part.strip() for part in modules.split(","))):
         scope, dot, layer = name.partition(".")
-        found.append(f"{_SCOPES[scope]}.{layer}" if dot and scope in _SCOPES else _swap(name, {"layer1": "ff.net.0.proj", "layer2": "ff.net.2"}))  # fmt: skip
+        found.append(f"{_SCOPES[scope]}.{layer}" if dot and scope in _SCOPES else _swap(name, _MLP))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Conversations about pictures in parquet files, as LLaVA-OneVision has them: id, image {bytes, path}, conversations."""
+"""Conversations about pictures in parquet files, as LLaVA-OneVision has them: id, image, conversations."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def probe_llava_parquet(ref: DatasetRef, progress: Progress | None = None) -> Da
         if progress is not None and not number % 1000:
             progress(f"{ref.label} rows", number)
     found = findings.findings()
-    return DatasetFacts(
-        ref.label, annotation, annotation, digest.hexdigest(), columns.freeze(), tuple(media), found
-    )
+    return DatasetFacts(ref.label, annotation, annotation, digest.hexdigest(), columns.freeze(), tuple(media), found)
 
 
 def _rows(annotation: Path, digest: Any, findings: Collector) -> Iterator[tuple[Path, int, Mapping[str, object]]]:

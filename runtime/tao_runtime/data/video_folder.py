@@ -1,4 +1,4 @@
-"""A folder of clips: `videos/*.mp4`, a caption in `metas/*.txt` each, and its embedding in `t5_xxl/` where there is one."""
+"""A folder of clips: `videos/*.mp4`, a caption in `metas/*.txt` each, its embedding in `t5_xxl/` where it is made."""
 
 from __future__ import annotations
 

@@ -104,6 +104,4 @@ def _turns(value: object) -> list[dict[str, object]] | None:
         value = next((value[key] for key in TURN_KEYS if key in value), None)
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         return None
-    return [
-        turn if "from" in turn else {"from": turn.get("role"), "value": turn.get("content")} for turn in value
-    ]
+    return [turn if "from" in turn else {"from": turn.get("role"), "value": turn.get("content")} for turn in value]

@@ -10,7 +10,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
-from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, SamplerPlan, TextPlan
+from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.model import (
     AnyPlan,
     DataPlan,
@@ -119,7 +119,7 @@ def _diffusion(spec: TrainSpec, facts: Facts) -> DiffusionPlan:
         condition=_condition(data, dropout=data.caption_dropout),
         text=TextPlan(kind="joint", max_tokens=data.max_caption_tokens),
         tokenizer=structured.place(spec.models()[1], facts),
-        latent_shape_CTHW=None,
+        latent_shape=None,
         network=model.size,
     )
 
@@ -136,13 +136,11 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
         data=make_clip_dataset(facts, spec.datasets()[0], rules),
         clips=rules,
         diffusion=DiffusionPlan(
-            noise=NoisePlan(
-                objective="rectified_flow", draw="waver", shift=shift, timestep_scale=1000.0
-            ),
+            noise=NoisePlan(objective="rectified_flow", draw="waver", shift=shift, timestep_scale=1000.0),
             condition=_condition(data, dropout=0.0),
             text=TextPlan(kind="joint", max_tokens=None),
             tokenizer=spec.model.vae_path or TOKENIZER_BESIDE,
-            latent_shape_CTHW=None,
+            latent_shape=None,
             network="as loaded",
         ),
         sampler=make_sampler(judge, shift=shift),

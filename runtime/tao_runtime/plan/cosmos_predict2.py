@@ -42,7 +42,10 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
             "high_ratio": model.high_sigma_ratio,
         }
     )
-    low, high = model.min_num_conditional_frames, max(model.min_num_conditional_frames, model.max_num_conditional_frames)
+    low, high = (
+        model.min_num_conditional_frames,
+        max(model.min_num_conditional_frames, model.max_num_conditional_frames),
+    )
     condition = _condition(low, high, sigma=model.sigma_conditional, dropout=model.text_dropout)
     world = World(dry.LATENT, noise, condition, dry.library_targets(model.lora_target_modules))
     return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, dry.LATENT, every_start=False))

@@ -57,8 +57,8 @@ class DiffusionPlan(Frozen):
     condition: ConditionPlan
     text: TextPlan
     tokenizer: str = Field(description="weights of the video tokenizer")
-    latent_shape_CTHW: tuple[int, int, int, int] | None = Field(
-        description="of a sample; null: as its window and shape say"
+    latent_shape: tuple[int, int, int, int] | None = Field(
+        description="channels, frames, height, width of a sample; null: as its window and shape say"
     )
     network: str = Field(description="which network of the family: its size")
 

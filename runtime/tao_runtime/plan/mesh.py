@@ -10,8 +10,8 @@ from tao_runtime.plan.model import MeshPlan
 def resolve_mesh(degrees: dict[str, int], *, world: int | None, num_devices: int) -> tuple[MeshPlan, int | None]:
     """Return the mesh and the data-parallel size (None where the degrees do not fit the world).
 
-    `degrees` holds dp_replicate, dp_shard, cp, tp, pp, and cfg where there is one; at most one dp axis is -1. Without a world, the world is the
-    product of the degrees, or one process per device where an axis is to be inferred.
+    `degrees` holds dp_replicate, dp_shard, cp, tp, pp, and cfg where there is one; at most one dp axis is -1.
+    Without a world, the world is the product of the degrees, or one process per device where an axis is to be inferred.
     """
     fixed = math.prod(size for size in degrees.values() if size > 0)
     inferred = [axis for axis in ("dp_replicate", "dp_shard") if degrees[axis] == -1]

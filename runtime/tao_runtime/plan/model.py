@@ -313,7 +313,7 @@ class VideoInferencePlan(Frozen):
     negative_prompt: str
     input: str | None
     num_frames: int
-    size_HW: tuple[int, int]
+    size: tuple[int, int] = Field(description="height, width in pixels")
     fps: float
     sampler: SamplerPlan
     world: int

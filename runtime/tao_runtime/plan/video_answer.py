@@ -51,7 +51,7 @@ def plan_video_inference(spec: Spec, facts: Facts, *, shift: float = 1.0) -> Vid
         negative_prompt=ask.negative_prompt,
         input=ask.input_path or None,
         num_frames=ask.num_frames,
-        size_HW=ask.size,
+        size=ask.size,
         fps=ask.fps,
         sampler=make_sampler(ask, shift=shift),
         world=facts.host.world_size or max(1, facts.host.num_gpus),

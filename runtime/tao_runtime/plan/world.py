@@ -57,7 +57,7 @@ def _diffusion(world: World, data: FolderKeys, places: dict[str, str], network: 
         condition=world.condition,
         text=TextPlan(kind="t5", max_tokens=MAX_TOKENS, width=WIDTH, encoder=places.get("text_encoder")),
         tokenizer=places.get("tokenizer", BESIDE_TOKENIZER),
-        latent_shape_CTHW=world.latent.shape_CTHW(data.num_frames, height, width),
+        latent_shape=world.latent.shape(data.num_frames, height, width),
         network=network,
     )
 

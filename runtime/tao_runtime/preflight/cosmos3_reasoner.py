@@ -86,7 +86,9 @@ def frame_sampling(spec: Any, facts: Facts, plan: object) -> Iterator[Problem]:
     name = {"train": "dataloader_train", "evaluate": "dataset", "inference": "inference"}[spec.action]
     vision = getattr(spec, name).vision
     if (vision.fps is None) == (vision.nframes is None):
-        saw = "neither fps nor nframes" if vision.fps is None else f"fps = {vision.fps:g} and nframes = {vision.nframes}"
+        saw = (
+            "neither fps nor nframes" if vision.fps is None else f"fps = {vision.fps:g} and nframes = {vision.nframes}"
+        )
         patch = {f"{name}.vision.nframes": 8 if vision.fps is None else None}
         yield Problem(f"{name}.vision.fps", saw, "exactly one of fps and nframes", "keep one of them", patch)
 
@@ -110,7 +112,9 @@ def length(spec: Any, facts: Facts, plan: TrainPlan | EvaluatePlan) -> Iterator[
     geometry = model.geometry if model else VisionGeometry()
     samples = Samples(dataset, source.sampling, geometry, prompt, generate=not train)
     if isinstance(plan, TrainPlan):
-        limit = Limit(plan.model.max_length, "dataloader_train.max_sequence_length", "dataloader_train.vision.total_pixels")
+        limit = Limit(
+            plan.model.max_length, "dataloader_train.max_sequence_length", "dataloader_train.vision.total_pixels"
+        )
     else:
         limit = Limit(
             plan.model.max_length, "model.max_length", "dataset.vision.total_pixels", plan.generation.max_new_tokens
@@ -129,4 +133,6 @@ def batch_exceeds_samples(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[
     """The data set holds at least one global batch."""
     if plan.data.train.num_records and plan.steps.per_epoch == 0:
         saw = f"{plan.data.train.num_records} records, and a global batch of {plan.batch.global_batch}"
-        yield Problem("trainer.grad_accum_iter", saw, "at least one global batch", "use fewer processes, or more records")
+        yield Problem(
+            "trainer.grad_accum_iter", saw, "at least one global batch", "use fewer processes, or more records"
+        )

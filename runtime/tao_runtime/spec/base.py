@@ -56,6 +56,8 @@ class Spec(Section):
     # Keys that decide whether a run is the run that was meant: what to give them, and why.
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
+    # True: this action is meant where the keys fit several.
+    assumed: ClassVar[bool] = False
     # True: `???` means "as if the key were not given", and is wrong only where nothing else gives a value.
     missing_falls_through: ClassVar[bool] = False
     # Keys whose tables are the user's own: taken as they stand, variables and all.

@@ -121,7 +121,9 @@ class Draft:
             return entry
         variable = whole_variable(value)
         if variable is None:
-            return replace(entry, value=replace_inside(value, entry, file=self.file, report=report, preset=self._preset))
+            return replace(
+                entry, value=replace_inside(value, entry, file=self.file, report=report, preset=self._preset)
+            )
         text = look_up(variable, entry, file=self.file, report=report, preset=self._preset)
         if text is None:
             return entry

@@ -24,7 +24,8 @@ def load_spec(
 ) -> Spec:
     """Load a spec file with `key.path=value` overrides on top; later ones win.
 
-    Family and action are found from the keys if not given, and among families of one dialect from their values. Reads the environment variables that the file names.
+    Family and action are found from the keys if not given, and among families of one dialect from their values.
+    Reads the environment variables that the file names.
     Raises InputError if something cannot be read at all, FindingsError with every mistake otherwise.
     """
     source = read_source(Path(path))
@@ -85,6 +86,8 @@ def _choose(source: Source, extra: tuple[Entry, ...], *, action: str | None, fam
         return asked[0]
     winners = _know_most_keys([spec for spec, score in scores.items() if score == best], (*source.entries, *extra))
     fitting = [spec for spec in winners if spec in asked]
+    if len(fitting) > 1:
+        fitting = [spec for spec in fitting if spec.assumed] or fitting
     if len(fitting) == 1 and best > 0:
         return fitting[0]
     names = " or ".join(dict.fromkeys(spec.action for spec in winners))

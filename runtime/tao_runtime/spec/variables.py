@@ -81,7 +81,10 @@ def _read(text: str, preset: Mapping[str, str]) -> str | _Problem:
     found = _OC_ENV.fullmatch(text.strip())
     if found is None:
         return _Problem(
-            "variable", f"${{{text}}}", "${oc.env:NAME}, ${oc.env:NAME,default} or ${now:FORMAT}", "write the value itself"
+            "variable",
+            f"${{{text}}}",
+            "${oc.env:NAME}, ${oc.env:NAME,default} or ${now:FORMAT}",
+            "write the value itself",
         )
     name, default = found[1], found[2]
     if _SECRET.search(name):

@@ -31,7 +31,9 @@ def keys_to_select(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem
         for key in getattr(spec.optimizer, where):
             if key in ADAPTER or ADAPTER in key:
                 if not adapters:
-                    yield Problem(f"optimizer.{where}", f"{key!r}, and no adapters", "adapters, or a name of the network")
+                    yield Problem(
+                        f"optimizer.{where}", f"{key!r}, and no adapters", "adapters, or a name of the network"
+                    )
             elif not any(key in name for name in names):
                 saw = f"{key!r} is in none of {len(names)} parameter names"
                 yield Problem(f"optimizer.{where}", saw, "part of a name", _near(key, names))

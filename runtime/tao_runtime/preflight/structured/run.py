@@ -38,7 +38,9 @@ def mesh_product(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
         yield Problem(where, "0", "-1, or at least 1", "set it to -1", {where: -1})
     elif shard == replicate == -1 and plan.mesh.dp_shard is None:
         saw = "-1, and data_parallel_replicate_degree is -1 too"
-        yield Problem(SHARD, saw, "at most one degree to infer", "set data_parallel_replicate_degree to 1", {REPLICATE: 1})
+        yield Problem(
+            SHARD, saw, "at most one degree to infer", "set data_parallel_replicate_degree to 1", {REPLICATE: 1}
+        )
     elif plan.batch.data_parallel is None:
         sizes = {"shards": shard, "replicas": replicate, "context": plan.mesh.cp, "guidance": plan.mesh.cfg}
         text = " x ".join(f"{size} {name}" for name, size in sizes.items() if size != 1) or "all degrees 1"

@@ -135,7 +135,7 @@ def context_parallel(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Probl
         severity: Severity = "warning" if spec.ring_attention else "error"
         saw = f"{degree}, and the network has {heads} heads"
         yield Problem(CP, saw, f"a divisor of {heads}, where heads are dealt to the processes", severity=severity)
-    shape = plan.diffusion.latent_shape_CTHW if plan.diffusion else None
+    shape = plan.diffusion.latent_shape if plan.diffusion else None
     if degree > 1 and shape is not None and shape[1] % degree:
         yield Problem(CP, f"{degree}, and a sample has {shape[1]} latent frames", f"a divisor of {shape[1]}")
 
@@ -161,8 +161,10 @@ def conditioning(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
         where = "model.max_num_conditional_frames"
         low, high = spec.model.min_num_conditional_frames, spec.model.max_num_conditional_frames
         if high < low:
-            yield Problem(where, f"{high}", f"at least min_num_conditional_frames = {low}", f"set it to {low}", {where: low})
-        shape = plan.diffusion.latent_shape_CTHW if plan.diffusion else None
+            yield Problem(
+                where, f"{high}", f"at least min_num_conditional_frames = {low}", f"set it to {low}", {where: low}
+            )
+        shape = plan.diffusion.latent_shape if plan.diffusion else None
         if shape is not None and max(low, high) >= shape[1]:
             yield Problem(where, f"{max(low, high)}", f"fewer than the {shape[1]} latent frames of a sample")
 

@@ -8,8 +8,16 @@ from pydantic import Field
 
 from tao_runtime.spec.base import DatasetRef, ModelRef, Section
 from tao_runtime.spec.cosmos3_reasoner.train import ConversationKeys, Frames, ReasonerJob, ReasonerSpec
-from tao_runtime.spec.field import REQUIRED, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Text
-from tao_runtime.spec.field import table
+from tao_runtime.spec.field import (
+    REQUIRED,
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Text,
+    table,
+)
 from tao_runtime.spec.structured.field import OURS, Dtype, key
 
 Metric = Literal["bleu", "rouge", "bertscore"]

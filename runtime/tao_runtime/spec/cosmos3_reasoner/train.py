@@ -14,7 +14,7 @@ from tao_runtime.spec.structured import model as shared
 from tao_runtime.spec.structured.field import OURS, key
 from tao_runtime.spec.structured.job import EXPERIMENT_DOC, TASK_DOC, Job, Task
 from tao_runtime.spec.structured.loop import Checkpoint, DataloaderTrain, Optimizer, Scheduler, Trainer
-from tao_runtime.spec.structured.spec import StructuredSpec
+from tao_runtime.spec.structured.spec import ALIASES, StructuredSpec
 
 Format = Literal["llava", "llava-parquet", "videophy2"]
 
@@ -45,9 +45,7 @@ class Frames(Section):
     nframes: PositiveInt | None = key(
         8, "Frames taken from each clip, spread evenly. Set it to null to use fps.", unit="frames", since=OURS
     )
-    max_frames: PositiveInt | None = key(
-        None, "Most frames that fps takes from a clip.", unit="frames", since=OURS
-    )
+    max_frames: PositiveInt | None = key(None, "Most frames that fps takes from a clip.", unit="frames", since=OURS)
     max_pixels: PositiveInt | None = key(None, "Upper limit of the area of one frame.", unit="pixels", since=OURS)
     total_pixels: PositiveInt | None = key(
         None, "Upper limit of the area of all frames of a clip together.", unit="pixels", since=OURS
@@ -106,6 +104,8 @@ class TrainSpec(ReasonerSpec):
     """Supervised fine-tuning of a reasoner, its loss on the answers only."""
 
     action: ClassVar[str] = "train"
+    assumed: ClassVar[bool] = True
+    aliases: ClassVar[Mapping[str, str]] = ALIASES
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {
         "job.task": ("vlm", "vfm trains the generator, and takes other data."),
         "model.backbone.safetensors_path": (
@@ -124,7 +124,7 @@ class TrainSpec(ReasonerSpec):
     optimizer: Optimizer = table(Optimizer(), "AdamW, and which parameters it trains.")
     scheduler: Scheduler = table(
         Scheduler(),
-        "The learning rate over the steps: warm-up, then decay, in one or more cycles. One entry per cycle in each list.",
+        "Learning rate over the steps: warm-up, then decay, in one or more cycles; each list has an entry per cycle.",
     )
     trainer: Trainer = table(Trainer(), "How long the run is, and what a step is made of.")
     checkpoint: Checkpoint = table(Checkpoint(), "Where the run starts from, and when it is saved.")

@@ -11,7 +11,7 @@ from tao_runtime.spec.structured.video import Request, Scoring, TunedModel
 
 
 class EvaluateSpec(VisionSpec):
-    """How well a video generator knows clips it was not trained on, its loss at fixed noise and videos beside them."""
+    """How well a video generator knows clips it was not trained on, its loss at fixed noise, and videos."""
 
     action: ClassVar[str] = "evaluate"
 

@@ -13,7 +13,7 @@ from tao_runtime.spec.structured import model as shared
 from tao_runtime.spec.structured.field import OURS, key
 from tao_runtime.spec.structured.job import EXPERIMENT_DOC, TASK_DOC, Job, Task
 from tao_runtime.spec.structured.loop import Checkpoint, DataloaderTrain, Optimizer, Scheduler, Trainer
-from tao_runtime.spec.structured.spec import StructuredSpec
+from tao_runtime.spec.structured.spec import ALIASES, StructuredSpec
 
 CONDITIONING = {"0": 0.7, "1": 0.2, "2": 0.1}
 
@@ -98,6 +98,8 @@ class TrainSpec(VisionSpec):
     """Supervised fine-tuning of a video generator."""
 
     action: ClassVar[str] = "train"
+    assumed: ClassVar[bool] = True
+    aliases: ClassVar[Mapping[str, str]] = ALIASES
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {
         "job.experiment": ("vision_sft_nano or vision_sft_super", "It brings size, data wiring and launcher paths."),
         "job.name": ("a name of its own", "The same name goes on from what is committed there."),
@@ -120,7 +122,7 @@ class TrainSpec(VisionSpec):
     optimizer: Optimizer = table(Optimizer(), "AdamW, and which parameters it trains.")
     scheduler: Scheduler = table(
         Scheduler(),
-        "The learning rate over the steps: warm-up, then decay, in one or more cycles. One entry per cycle in each list.",
+        "Learning rate over the steps: warm-up, then decay, in one or more cycles; each list has an entry per cycle.",
     )
     trainer: Trainer = table(Trainer(), "How long the run is, and what a step is made of.")
     checkpoint: Checkpoint = table(Checkpoint(), "Where the run starts from, and when it is saved.")

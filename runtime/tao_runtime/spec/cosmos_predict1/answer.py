@@ -11,7 +11,7 @@ from tao_runtime.spec.structured.video import Request, Scoring, TunedModel
 
 
 class EvaluateSpec(TextSpec):
-    """How well a text-to-video model knows clips it was not trained on, its loss at fixed noise and videos beside them."""
+    """Loss of a text-to-video model on clips it was not trained on, at fixed noise, and videos beside them."""
 
     action: ClassVar[str] = "evaluate"
 

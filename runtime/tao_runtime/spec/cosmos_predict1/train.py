@@ -14,7 +14,7 @@ from tao_runtime.spec.structured import loop
 from tao_runtime.spec.structured.field import Steps, key
 from tao_runtime.spec.structured.job import EXPERIMENT_DOC, TASK_DOC, Job, Task
 from tao_runtime.spec.structured.model import Ema, Tokenizer
-from tao_runtime.spec.structured.spec import StructuredSpec
+from tao_runtime.spec.structured.spec import WORLD_ALIASES, StructuredSpec
 from tao_runtime.spec.structured.world import UPSTREAM, FolderKeys, WorldModel, again
 
 TARGETS = "FA.to_q,FA.to_v,CA.to_q,CA.to_v"
@@ -62,7 +62,7 @@ class TextOptimizer(loop.Optimizer):
 
 
 class TextScheduler(loop.Scheduler):
-    """The learning rate over the steps: warm-up, then decay, in one or more cycles. One entry per cycle in each list."""
+    """Learning rate over the steps: warm-up, then decay, in one or more cycles; each list has an entry per cycle."""
 
     name: Literal["constant", "lambdalinear", "lambdacosine"] = again(loop.Scheduler, "name", "lambdalinear")
     cycle_lengths: Steps = again(loop.Scheduler, "cycle_lengths", (CYCLE,))
@@ -101,6 +101,8 @@ class TrainSpec(TextSpec):
     """Post-training of a text-to-video model."""
 
     action: ClassVar[str] = "train"
+    assumed: ClassVar[bool] = True
+    aliases: ClassVar[Mapping[str, str]] = WORLD_ALIASES
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {
         "job.experiment": ("a name of the table of recipes", "It brings size, resolution, frames and mesh."),
         "dataloader_train.num_frames": ("8 N + 1", "The video tokenizer takes no other number."),
@@ -112,13 +114,11 @@ class TrainSpec(TextSpec):
     }
 
     job: WorldJob = table(WorldJob(), "Name and place of a run.")
-    model: TextModel = table(
-        TextModel(), "The network: what of it is trained, in which precision, over which devices."
-    )
+    model: TextModel = table(TextModel(), "The network: what of it is trained, in which precision, over which devices.")
     optimizer: TextOptimizer = table(TextOptimizer(), "AdamW, and which parameters it trains.")
     scheduler: TextScheduler = table(
         TextScheduler(),
-        "The learning rate over the steps: warm-up, then decay, in one or more cycles. One entry per cycle in each list.",
+        "Learning rate over the steps: warm-up, then decay, in one or more cycles; each list has an entry per cycle.",
     )
     trainer: loop.Trainer = table(loop.Trainer(), "How long the run is, and what a step is made of.")
     checkpoint: loop.Checkpoint = table(loop.Checkpoint(), "Where the run starts from, and when it is saved.")

@@ -1,4 +1,4 @@
-"""The shipped bases of Predict2 by upstream's experiment names: `experiment/cosmos_nemo_assets*.py`, and its guide's own."""
+"""The shipped bases of Predict2 by upstream's experiment names: `cosmos_nemo_assets*.py`, and its guide's own."""
 
 from __future__ import annotations
 

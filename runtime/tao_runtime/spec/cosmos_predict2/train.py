@@ -14,7 +14,7 @@ from tao_runtime.spec.structured import loop
 from tao_runtime.spec.structured.field import Steps, key
 from tao_runtime.spec.structured.job import EXPERIMENT_DOC, TASK_DOC, Job, Task
 from tao_runtime.spec.structured.model import Tokenizer
-from tao_runtime.spec.structured.spec import StructuredSpec
+from tao_runtime.spec.structured.spec import WORLD_ALIASES, StructuredSpec
 from tao_runtime.spec.structured.world import UPSTREAM, FolderKeys, WorldModel, again
 
 TARGETS = "q_proj,k_proj,v_proj,output_proj,mlp.layer1,mlp.layer2"
@@ -64,7 +64,7 @@ class VideoOptimizer(loop.Optimizer):
 
 
 class VideoScheduler(loop.Scheduler):
-    """The learning rate over the steps: warm-up, then decay, in one or more cycles. One entry per cycle in each list."""
+    """Learning rate over the steps: warm-up, then decay, in one or more cycles; each list has an entry per cycle."""
 
     name: Literal["constant", "lambdalinear", "lambdacosine"] = again(loop.Scheduler, "name", "lambdalinear")
     cycle_lengths: Steps = again(loop.Scheduler, "cycle_lengths", (1000,))
@@ -97,6 +97,8 @@ class TrainSpec(VideoSpec):
     """Post-training of a model that goes on from a picture or a clip."""
 
     action: ClassVar[str] = "train"
+    assumed: ClassVar[bool] = True
+    aliases: ClassVar[Mapping[str, str]] = WORLD_ALIASES
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {
         "job.experiment": ("a name of the table of recipes", "It brings size, mesh and schedule."),
         "dataloader_train.num_frames": ("4 N + 1; 93 as the model was trained", "The tokenizer takes no other number."),
@@ -115,7 +117,7 @@ class TrainSpec(VideoSpec):
     optimizer: VideoOptimizer = table(VideoOptimizer(), "AdamW, and which parameters it trains.")
     scheduler: VideoScheduler = table(
         VideoScheduler(),
-        "The learning rate over the steps: warm-up, then decay, in one or more cycles. One entry per cycle in each list.",
+        "Learning rate over the steps: warm-up, then decay, in one or more cycles; each list has an entry per cycle.",
     )
     trainer: loop.Trainer = table(loop.Trainer(), "How long the run is, and what a step is made of.")
     checkpoint: loop.Checkpoint = table(loop.Checkpoint(), "Where the run starts from, and when it is saved.")

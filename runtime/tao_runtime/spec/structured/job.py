@@ -11,7 +11,9 @@ from tao_runtime.spec.structured.field import OURS, key
 Task = Literal["vfm", "vlm", "text2world", "video2world"]
 DEFAULT_TASK: Final = "vfm"
 
-TASK_DOC: Final = "Which kind of model: vfm generates video, vlm answers about it, text2world and video2world are Predict."
+TASK_DOC: Final = (
+    "Which kind of model: vfm generates video, vlm answers about it, text2world and video2world are Predict."
+)
 EXPERIMENT_DOC: Final = (
     "Shipped base, by upstream's name: it gives size, data wiring and objective to every key that the file leaves out. "
     "Empty: every key at its own default."

@@ -35,7 +35,7 @@ class Optimizer(Section):
 
 
 class Scheduler(Section):
-    """The learning rate over the steps: warm-up, then decay, in one or more cycles. One entry per cycle in each list."""
+    """Learning rate over the steps: warm-up, then decay, in one or more cycles; each list has an entry per cycle."""
 
     name: Literal["constant", "lambdalinear", "lambdacosine"] = key(
         "lambdacosine", "Shape of the decay after warm-up.", since=OURS

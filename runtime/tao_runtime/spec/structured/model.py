@@ -88,7 +88,9 @@ class Model(Section):
     attn_implementation: Literal["cosmos", "flash_attention_2", "sdpa", "eager"] = key(
         "cosmos", "Attention kernels of a reasoner; cosmos is upstream's own choice between them."
     )
-    lora_enabled: bool = key(False, "Train low-rank adapters instead of the weights that optimizer.keys_to_select name.")
+    lora_enabled: bool = key(
+        False, "Train low-rank adapters instead of the weights that optimizer.keys_to_select name."
+    )
     lora_rank: PositiveInt = key(16, "Rank of the adapters.")
     lora_alpha: PositiveFloat = key(32, "Numerator of the adapter's scale, which is lora_alpha / lora_rank.")
     lora_target_modules: Text = key(

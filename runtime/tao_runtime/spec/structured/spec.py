@@ -1,4 +1,4 @@
-"""What the specs of the structured dialect share: how a family is recognised, its shipped bases, and its output folder."""
+"""What specs of the structured dialect share: how a family is recognised, its shipped bases, its output folder."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ ALIASES: Final[Mapping[str, str]] = {
     "data_setting.max_tokens": "dataloader_train.max_sequence_length",
     "dataloader_train.max_tokens": "dataloader_train.max_sequence_length",
     "dataloader_train.max_batch_size": "dataloader_train.max_samples_per_batch",
+}
+WORLD_ALIASES: Final[Mapping[str, str]] = {
+    "model.config.pipe_config.ema": "model.ema",
+    "model.config": "model",
     "model_parallel.context_parallel_size": "model.parallelism.context_parallel_shard_degree",
 }
 STARTED: Final = "${now:%Y-%m-%d}_${now:%H-%M-%S}"
@@ -30,7 +34,6 @@ class StructuredSpec(Spec):
 
     missing_falls_through: ClassVar[bool] = True
     opaque: ClassVar[tuple[str, ...]] = ("custom",)
-    aliases: ClassVar[Mapping[str, str]] = ALIASES
     task: ClassVar[str]
     # experiment -> value by key; and what upstream's launcher puts into the environment for it.
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = {}
@@ -53,17 +56,16 @@ class StructuredSpec(Spec):
     @classmethod
     def claims(cls, given: Mapping[str, object]) -> int:
         task, experiment = given.get("job.task"), given.get("job.experiment")
-        if task == cls.task:
-            return 4
-        if isinstance(task, str) and task:
-            return 3 if cls.task == DEFAULT_TASK else 0  # a task that does not exist is for the types to refuse
-        if isinstance(experiment, str) and experiment:
-            if experiment in cls.experiments:
-                return 4
-            if difflib.get_close_matches(experiment, cls.experiments, n=1):
-                return 3
-            return 2 if cls.task == DEFAULT_TASK else 0
-        return 1 if cls.task == DEFAULT_TASK else 0
+        default = cls.task == DEFAULT_TASK
+        if isinstance(task, str) and task:  # one that does not exist is for the types to refuse
+            return 40 if task == cls.task else 30 * default
+        if not isinstance(experiment, str) or not experiment:
+            return int(default)
+        if experiment in cls.experiments:
+            return 40
+        alike = [difflib.SequenceMatcher(None, experiment, name).ratio() for name in cls.experiments]
+        near = max(alike, default=0.0)
+        return round(10 + 10 * near) if near > 0.6 else 2 * default
 
     @classmethod
     def complete(cls, given: Mapping[str, object]) -> Mapping[str, object]:

@@ -85,5 +85,3 @@ class FolderKeys(Section):
         """Return this data set as the rest of the package names it."""
         where = f"{table_key}.dataset_dir"
         return DatasetRef(label, self.dataset_dir, self.dataset_dir, where, where, format="video-folder")
-
-
