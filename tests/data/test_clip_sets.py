@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def stale(root: Path) -> None:
 
 def older(root: Path) -> None:
     (root / "t5_xxl" / "a.pickle").write_bytes(pickle.dumps([T5]))
-    (root / "metas" / "a.txt").touch()
+    os.utime(root / "t5_xxl" / "a.pickle", (1, 1))
 
 
 @pytest.mark.parametrize(

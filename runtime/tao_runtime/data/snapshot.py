@@ -39,6 +39,8 @@ def has_token() -> bool:
 def local_directory(ref: ModelRef) -> Path | None:
     """Return the directory that holds a model on this machine: the path itself, or its snapshot in the hub cache."""
     path = Path(ref.location)
+    if not ref.location:  # Path("") is the working directory
+        return None
     if path.is_dir():
         return path
     if ref.location.count("/") != 1 or ref.location.startswith((".", "/", "~")):
