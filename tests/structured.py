@@ -1,4 +1,4 @@
-"""A small project on disk for each family of the structured dialect: real clips, weights that are there, a spec per action."""
+"""A small project on disk for each family of the structured dialect: real clips, weights, a spec per action."""
 
 from __future__ import annotations
 

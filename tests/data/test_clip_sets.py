@@ -47,7 +47,8 @@ def test_structured_captions_win_and_are_written_as_they_stand() -> None:
     assert both.prompt(num_frames=17, fps=8, height=192, width=320) == both.text
     plain = caption_of(window(caption=" A square moves.. "))
     assert plain is not None and plain.prompt(num_frames=17, fps=8.0, height=192, width=320) == (
-        "A square moves. The video is 2.1 seconds long and is of 8 FPS. This video is of 192x320 resolution.")  # fmt: skip
+        "A square moves. The video is 2.1 seconds long and is of 8 FPS. This video is of 192x320 resolution."
+    )
     assert caption_of({"caption_json": {}}) is None and caption_of({"caption": " "}) is None and caption_of({}) is None
 
 

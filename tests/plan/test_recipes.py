@@ -1,4 +1,4 @@
-"""Every shipped recipe loads as its spec, and plans on the processes that its guide names: without data, without a GPU."""
+"""Every shipped recipe loads as its spec, and plans on the processes that its guide names, without data or a GPU."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def test_names_of_upstreams_command_line_are_understood(tmp_path: Path) -> None:
     lora = load_spec(base, ["model.config.train_architecture=lora", "model_parallel.context_parallel_size=4"])
     assert lora.model.train_architecture == "lora"
     assert lora.model.parallelism.context_parallel_shard_degree == 4
-    with pytest.raises(InputError, match="not of the form key.path=value"):
+    with pytest.raises(InputError, match="not of the form key"):
         load_spec(base, ["-- a=1"])
 
 

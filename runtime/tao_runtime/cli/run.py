@@ -63,7 +63,7 @@ def run_action(
 
     world = nproc * cluster.nodes if nproc is not None and cluster is not None else nproc
     prepared = checked(action, spec, overrides, nproc=world)
-    _need_engine(prepared.spec.family, action)
+    need_engine(prepared.spec.family, action)
     from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
@@ -79,7 +79,7 @@ def run_action(
     print(json.dumps(record) if as_json else show.run_text(run_dir, record))
 
 
-def _need_engine(family: str, action: str) -> None:
+def need_engine(family: str, action: str) -> None:
     """End the command, with a finding, for a family that can be checked and planned and not yet run."""
     from tao_runtime.errors import Finding, FindingsError, Fix
     from tao_runtime.spec.families import has_engine
