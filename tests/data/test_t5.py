@@ -38,7 +38,7 @@ def test_a_pickle_that_runs_something_is_refused_and_runs_nothing(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "a.pickle"
     path.write_bytes(pickle.dumps(wrap(Evil()), protocol=protocol))  # type: ignore[operator]
-    with pytest.raises(EmbeddingError, match="a pickle that is more than arrays") as caught:
+    with pytest.raises(EmbeddingError, match=r"more than arrays: it names posix\.system") as caught:
         read_embedding(path)
     assert caught.value.unsafe and not (tmp_path / "ran").exists()
 
