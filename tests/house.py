@@ -23,8 +23,8 @@ DRY = frozenset(floor for floor, rank in RANK.items() if rank < RANK["engine"])
 HEAVY = frozenset({"torch", "transformers", "diffusers", "peft", "accelerate"})
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 6
 
-FAMILIES = ("cosmos_reason",)
-FAMILY_NAME = re.compile(r"cosmos_reason|qwen", re.IGNORECASE)
+FAMILIES = ("cosmos_reason", "cosmos3_reasoner", "cosmos3_vision", "cosmos_predict1", "cosmos_predict2")
+FAMILY_NAME = re.compile(r"cosmos_reason|cosmos3|cosmos_predict|qwen", re.IGNORECASE)
 UNSAFE_LOADERS = frozenset({"Loader", "FullLoader", "UnsafeLoader", "CLoader", "CFullLoader", "CUnsafeLoader"})
 # Split, so that this file does not break the law it states.
 FORBIDDEN_TEXT = re.compile(

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from tao_runtime.errors import Finding, FindingsError
+from tao_runtime.spec.base import Spec
 from tao_runtime.spec.load import load_spec
+from tao_runtime.spec.messages import required_keys
 
 TRAIN = "results_dir: out\ncustom: {train_dataset: {annotation_path: data}}\n"
 FILLED: Mapping[str, list[str]] = {
@@ -18,6 +20,14 @@ FILLED: Mapping[str, list[str]] = {
     "quantize": ["results_dir=out"],
     "inference": ["results_dir=out", "media=clip.mp4"],
 }
+
+
+def filled(spec: type[Spec]) -> list[str]:
+    """The overrides that make the smallest spec of a class: its required keys."""
+    if spec.family == "cosmos_reason":
+        return FILLED[spec.action]
+    values = {"dataloader_train.num_frames": "17", "dataset.num_frames": "17"}
+    return [f"{key.path}={values.get(key.path, 'given')}" for key in required_keys(spec)]
 
 
 def write(folder: Path, text: str, name: str = "spec.yaml") -> Path:

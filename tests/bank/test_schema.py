@@ -10,6 +10,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from specs import filled as required
 from tao_runtime.bank.contracts import CONTRACTS
 from tao_runtime.bank.schema import contract_schema, default_values, spec_schema, to_json
 from tao_runtime.bank.templates import render_template
@@ -18,15 +19,18 @@ from tao_runtime.spec.families import spec_classes
 from tao_runtime.spec.keys import find, iter_keys, iter_tables
 from tao_runtime.spec.load import load_spec
 
-SPECS = pytest.mark.parametrize("spec", spec_classes(), ids=lambda spec: spec.action)
+SPECS = pytest.mark.parametrize("spec", spec_classes(), ids=lambda spec: f"{spec.family}-{spec.action}")
 
 
 def filled(spec: type[Spec]) -> str:
     """The template as a user fills it: only the keys marked `# required`."""
-    return "\n".join(
-        line.replace("???", "given") if line.endswith("# required") else line
-        for line in render_template(spec).splitlines()
-    )
+    given = dict(override.split("=") for override in required(spec))
+    lines = []
+    for line in render_template(spec).splitlines():
+        name = line.split(":")[0].strip()
+        value = next((text for key, text in given.items() if key.rpartition(".")[2] == name), "given")
+        lines.append(line.replace("???", value).replace(f"'{value}'", value) if line.endswith("# required") else line)
+    return "\n".join(lines)
 
 
 def node_of(schema: dict[str, Any], path: str) -> dict[str, Any]:
@@ -41,14 +45,14 @@ def test_a_filled_template_passes_its_schema_and_its_spec(spec: type[Spec], tmp_
     text = filled(spec)
     Draft202012Validator(spec_schema(spec)).validate(yaml.safe_load(text))
     (tmp_path / "spec.yaml").write_text(text)
-    loaded = load_spec(tmp_path / "spec.yaml", action=spec.action)
+    loaded = load_spec(tmp_path / "spec.yaml", action=spec.action, family=spec.family)
     assert loaded.model_dump(exclude_defaults=True) == load_spec_with_required_only(spec, tmp_path)
 
 
 def load_spec_with_required_only(spec: type[Spec], folder: Path) -> dict[str, Any]:
     (folder / "empty.yaml").write_text("{}")
-    required = [f"{key.path}=given" for key in iter_keys(spec) if key.required and not key.optional_table]
-    return load_spec(folder / "empty.yaml", required, action=spec.action).model_dump(exclude_defaults=True)
+    found = load_spec(folder / "empty.yaml", required(spec), action=spec.action, family=spec.family)
+    return found.model_dump(exclude_defaults=True)
 
 
 @SPECS
@@ -107,7 +111,12 @@ def test_schema_refuses_what_the_spec_refuses(spec: type[Spec]) -> None:
     values = yaml.safe_load(filled(spec))
     validator = Draft202012Validator(spec_schema(spec))
     assert not validator.is_valid({**values, "unknown": 1})
-    assert not validator.is_valid({name: value for name, value in values.items() if name != "results_dir"})
+    *tables, leaf = required(spec)[0].split("=")[0].split(".")
+    inner = values
+    for table in tables:
+        inner = inner[table]
+    del inner[leaf]
+    assert not validator.is_valid(values)
     assert not validator.is_valid({**values, "results_dir": ""})
     assert find(spec, "unknown").unknown == "unknown"
 

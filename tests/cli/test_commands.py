@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from project import Project
+from structured import StructuredProject
 from tao_runtime.plan.make import PLANNERS
-from tao_runtime.spec.families import FAMILIES
+from tao_runtime.spec.families import FAMILIES, has_engine
 from tao_runtime.spec.load import load_spec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -124,11 +125,24 @@ def test_plan_of_a_spec_with_errors_is_shown_and_ends_with_1(project: Project) -
     assert "batch-divides" in done.stderr
 
 
+def test_a_family_without_an_engine_is_checked_and_then_refused(tmp_path: Path) -> None:
+    family = next(iter(sorted(name for name in FAMILIES if not has_engine(name))), None)
+    if family is None:
+        pytest.skip("every family has its engine")
+    made = StructuredProject(tmp_path, family)
+    done = tao("train", "--spec", made.path("train"), "--nproc", "1")
+    assert done.returncode == 1 and "ok: " in done.stderr
+    assert f"error[launch/engine] {family}: train of {family} does not exist yet" in done.stderr
+    assert tao("demo", family).returncode == 1
+
+
 def test_families_says_what_runs() -> None:
     rows = json.loads(tao("families", "--json").stdout)
     assert set(rows) == set(FAMILIES)
     for name, row in rows.items():
-        assert {action for action, runs in row["actions"].items() if runs} == set(PLANNERS[name])
+        assert {action for action, runs in row["actions"].items() if runs} == (
+            set(PLANNERS[name]) if has_engine(name) else set()
+        )
 
 
 FILLED = {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from project import Project
 from tao_runtime.plan.mesh import resolve_mesh
 
-ONE = {"dp_replicate": 1, "dp_shard": 1, "cp": 1, "tp": 1, "pp": 1}
+ONE = {"dp_replicate": 1, "dp_shard": 1, "cp": 1, "tp": 1, "pp": 1, "cfg": 1}
 DEGREE = st.integers(1, 8)
 
 

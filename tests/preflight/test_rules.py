@@ -219,8 +219,13 @@ BAD: dict[str, tuple[Break, str]] = {
 }  # fmt: skip
 
 
+LAYOUTS = {name for name in RULES if name.startswith("clips/") or "parquet" in name or name == "dataset/meta-entry"}
+
+
 def test_every_rule_has_a_bad_input() -> None:
-    assert set(BAD) == set(RULES)
+    # Those of the structured families are beside theirs, and the layouts' own in tests/data/test_clip_sets.py.
+    own = {name for name, rule in RULES.items() if rule.families and "cosmos_reason" not in rule.families}
+    assert set(BAD) == set(RULES) - own - LAYOUTS
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -107,7 +107,7 @@ def test_code_blocks_parse(skill: Path, page: Path) -> None:
 def test_recipes_load(skill: Path) -> None:
     from tao_runtime.spec.load import load_spec
 
-    recipes = sorted((skill / "assets" / "recipes").glob("*.yaml"))
+    recipes = sorted(path for path in (skill / "assets" / "recipes").iterdir() if path.suffix in {".yaml", ".toml"})
     assert recipes
     assert [load_spec(recipe).action for recipe in recipes] == ["train"] * len(recipes)
 
@@ -157,6 +157,20 @@ def test_rules_that_are_named_exist(skill: Path) -> None:
     assert len(named & set(RULES)) > 10
 
 
+def runs(skill: Path) -> bool:
+    """Whether the family of a skill has an engine."""
+    from tao_runtime.spec.families import has_engine
+
+    return has_engine(yaml.safe_load((skill / "references" / "skill_info.yaml").read_text())["family"])
+
+
+@each_skill
+def test_what_a_skill_says_is_available_is(skill: Path) -> None:
+    info = yaml.safe_load((skill / "references" / "skill_info.yaml").read_text())
+    available = {entry["availability"] for entry in info["actions"].values()}
+    assert ("available" in available) == runs(skill)
+
+
 @each_skill
 def test_run_blocks_run(skill: Path, tmp_path: Path) -> None:
     """A reader who only copies the blocks, in order, gets from clips to a gaps table."""
@@ -167,6 +181,9 @@ def test_run_blocks_run(skill: Path, tmp_path: Path) -> None:
     todo: list[tuple[str, Block]] = [("SKILL.md", block) for block in blocks((skill / "SKILL.md").read_text())]
     for page in sorted((skill / "references").glob("*.md")):
         todo += [(page.name, block) for block in blocks(page.read_text())]
+    if not runs(skill):
+        assert not any(block.run for _, block in todo), "a family without an engine claims to run"
+        return
     for name, block in todo:
         if block.run:
             command = ["bash", "-euo", "pipefail", "-c", block.text]

@@ -15,12 +15,12 @@ from tao_runtime.spec.keys import KeyInfo, find, iter_keys, iter_tables
 KEYS = [(spec, key) for spec in spec_classes() for key in iter_keys(spec)]
 
 
-@pytest.mark.parametrize(("spec", "key"), KEYS, ids=[f"{spec.action}:{key.path}" for spec, key in KEYS])
+@pytest.mark.parametrize(("spec", "key"), KEYS, ids=[f"{spec.family}-{spec.action}:{key.path}" for spec, key in KEYS])
 def test_a_key_is_documented_and_its_default_is_valid(spec: object, key: KeyInfo) -> None:
     assert len(key.doc) > 8 and key.doc.endswith(".")
     assert key.type_text and "Annotated" not in key.type_text and "FieldInfo" not in key.type_text
     assert key.required or key.accepts(key.default)
-    assert key.since in {"7.0.0", "7.0.1", "head", "cosmos-rl", "tao-run"}
+    assert key.since in {"7.0.0", "7.0.1", "head", "cosmos-rl", "tao-run", "cosmos-framework", "cosmos-predict"}
 
 
 def test_tables_are_documented() -> None:

@@ -12,13 +12,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specs import FILLED, to_toml, write
+from specs import filled, to_toml, write
 from tao_runtime.errors import TaoError
 from tao_runtime.spec.families import spec_classes
 from tao_runtime.spec.keys import KeyInfo, iter_keys
 from tao_runtime.spec.load import load_spec
 
-SPECS = {spec.action: spec for spec in spec_classes()}
+SPECS = {f"{spec.family} {spec.action}": spec for spec in spec_classes()}
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8).filter(
     lambda text: "${" not in text and text.strip() != "???"
 )
@@ -36,17 +36,19 @@ def values_of(key: KeyInfo) -> st.SearchStrategy[Any]:
     """Values that the key accepts: its choices, its default, and what passes of anything."""
     literals = [item for part in get_args(key.annotation) if get_origin(part) is Literal for item in get_args(part)]
     good = [item for item in (*key.choices, *literals) if key.accepts(item)]
-    known = st.sampled_from(good) if good else st.just("x" if key.required else key.default)
+    known = st.sampled_from(good) if good else st.just(known_default(key))
     return st.one_of(known, VALUES).map(lambda value: value if key.accepts(value) else known_default(key))
 
 
 def known_default(key: KeyInfo) -> Any:
-    return "x" if key.required else list(key.default) if isinstance(key.default, tuple) else key.default
+    if key.required:
+        return "x" if key.accepts("x") else 17
+    return list(key.default) if isinstance(key.default, tuple) else key.default
 
 
 @st.composite
-def trees(draw: st.DrawFn, action: str) -> dict[str, Any]:
-    keys = [key for key in iter_keys(SPECS[action]) if not key.optional_table]
+def trees(draw: st.DrawFn, name: str) -> dict[str, Any]:
+    keys = [key for key in iter_keys(SPECS[name]) if not key.optional_table]
     chosen = draw(st.lists(st.sampled_from(keys), unique_by=lambda key: key.path, max_size=12))
     tree: dict[str, Any] = {}
     for key in {key.path: key for key in (*chosen, *(key for key in keys if key.required))}.values():
@@ -58,35 +60,37 @@ def trees(draw: st.DrawFn, action: str) -> dict[str, Any]:
     return tree
 
 
-@pytest.mark.parametrize("action", SPECS)
+@pytest.mark.parametrize("name", SPECS)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_every_format_gives_the_same_identity(action: str, data: st.DataObject) -> None:
-    tree = data.draw(trees(action))
+def test_every_format_gives_the_same_identity(name: str, data: st.DataObject) -> None:
+    tree = data.draw(trees(name))
     without_null = json.loads(
         json.dumps(tree), object_hook=lambda item: {k: v for k, v in item.items() if v is not None}
     )
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
         files = (
             write(folder, json.dumps(without_null), "spec.json"),
             write(folder, yaml.safe_dump(without_null, allow_unicode=True), "spec.yaml"),
             write(folder, to_toml(without_null), "spec.toml"),
         )
-        assert len({load_spec(file, action=action).sha256 for file in files}) == 1
+        asked = {"action": SPECS[name].action, "family": SPECS[name].family}
+        assert len({load_spec(file, **asked).sha256 for file in files}) == 1
 
 
-@pytest.mark.parametrize("action", SPECS)
+@pytest.mark.parametrize("name", SPECS)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_an_override_is_idempotent_and_equals_the_file(action: str, data: st.DataObject) -> None:
-    key = data.draw(st.sampled_from([key for key in iter_keys(SPECS[action]) if not key.optional_table]))
+def test_an_override_is_idempotent_and_equals_the_file(name: str, data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from([key for key in iter_keys(SPECS[name]) if not key.optional_table]))
     value = data.draw(values_of(key))
     override = f"{key.path}={json.dumps(value)}"
-    with tempfile.TemporaryDirectory() as name:
-        path = write(Path(name), "{}", "spec.yaml")
-        once = load_spec(path, [*FILLED[action], override], action=action)
-        twice = load_spec(path, [*FILLED[action], override, override], action=action)
+    asked = {"action": SPECS[name].action, "family": SPECS[name].family}
+    with tempfile.TemporaryDirectory() as directory:
+        path = write(Path(directory), "{}", "spec.yaml")
+        once = load_spec(path, [*filled(SPECS[name]), override], **asked)
+        twice = load_spec(path, [*filled(SPECS[name]), override, override], **asked)
     assert once.sha256 == twice.sha256
 
 

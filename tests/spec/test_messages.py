@@ -68,7 +68,7 @@ CASES = {
     "TAO_RUN_NOT_SET; want a variable that is set. Fix: export TAO_RUN_NOT_SET, or write "
     "${oc.env:TAO_RUN_NOT_SET,DEFAULT}",
     "custom_script: ${train.epoch}": "error[spec/variable] custom_script (F line 3): ${train.epoch}; "
-    "want ${oc.env:NAME} or ${oc.env:NAME,default}. Fix: write the value itself",
+    "want ${oc.env:NAME}, ${oc.env:NAME,default} or ${now:FORMAT}. Fix: write the value itself",
     "custom_script: a/${oc.env:HF_TOKEN}": "error[spec/secret] custom_script (F line 3): ${oc.env:HF_TOKEN}; "
     "want no secret, because specs are written to disk. "
     "Fix: remove it; credentials are read from the environment where they are needed",

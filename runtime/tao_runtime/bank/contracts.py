@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
-from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
+from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import Result
@@ -20,6 +20,8 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "train-plan": TrainPlan,
     "evaluate-plan": EvaluatePlan,
     "inference-plan": InferencePlan,
+    "video-evaluate-plan": VideoEvaluatePlan,
+    "video-inference-plan": VideoInferencePlan,
     "result": Result,
     "metrics": MetricsReport,
     "audit": AuditReport,

@@ -36,9 +36,10 @@ def families(as_json: Json = False) -> None:
     """List the model families and what can be done with each."""
     from tao_runtime.cli import show
     from tao_runtime.plan.make import PLANNERS
-    from tao_runtime.spec.families import FAMILIES
+    from tao_runtime.spec.families import FAMILIES, has_engine
 
-    show.families(FAMILIES, {name: tuple(planners) for name, planners in PLANNERS.items()}, as_json=as_json)
+    runnable = {name: tuple(planners) for name, planners in PLANNERS.items() if has_engine(name)}
+    show.families(FAMILIES, runnable, as_json=as_json)
 
 
 @app.command()

@@ -75,8 +75,12 @@ def demo(
     ] = False,
 ) -> None:
     """Show the whole path on a tiny model and real clips made here: train, evaluate, gaps, mine, train again."""
+    from tao_runtime.cli.run import need_engine
     from tao_runtime.engine.demo import run_demo
+    from tao_runtime.spec.families import FAMILIES
 
+    if family in FAMILIES:
+        need_engine(family, "a demo")
     run_demo(family, out, prepare_only=prepare_only)
 
 

@@ -63,18 +63,33 @@ def run_action(
 
     world = nproc * cluster.nodes if nproc is not None and cluster is not None else nproc
     prepared = checked(action, spec, overrides, nproc=world)
+    need_engine(prepared.spec.family, action)
     from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
+    from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
 
     if fetch_missing(prepared.spec.models(), prepared.facts):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
-    assert prepared.plan is not None
+    assert isinstance(prepared.plan, TrainPlan | EvaluatePlan | InferencePlan)
     run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, cluster=cluster or ALONE)
     if cluster is not None and cluster.rank:
         return
     record = json.loads((run_dir / RUN).read_text())
     print(json.dumps(record) if as_json else show.run_text(run_dir, record))
+
+
+def need_engine(family: str, action: str) -> None:
+    """End the command, with a finding, for a family that can be checked and planned and not yet run."""
+    from tao_runtime.errors import Finding, FindingsError, Fix
+    from tao_runtime.spec.families import has_engine
+
+    if not has_engine(family):
+        saw, want = f"{action} of {family} does not exist yet", "a family that runs: see tao-run families"
+        fix = Fix(text="use check, plan and template; they are complete")
+        raise FindingsError(
+            [Finding(rule="launch/engine", severity="error", where=family, saw=saw, want=want, fix=fix)]
+        )
 
 
 def checked(action: str, spec: Path, overrides: list[str], *, nproc: int | None) -> Prepared:

@@ -8,10 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tao_runtime.plan.model import EvaluatePlan, InferencePlan, Plan, TrainPlan
+from tao_runtime.plan.model import AnyPlan, EvaluatePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 
 
-def plan(found: Plan, *, as_json: bool) -> None:
+def plan(found: AnyPlan, *, as_json: bool) -> None:
     """Print a plan."""
     if as_json:
         print(found.model_dump_json(by_alias=True, indent=1))
@@ -22,9 +22,12 @@ def plan(found: Plan, *, as_json: bool) -> None:
     Console().print(table)
 
 
-def _lines(found: Plan) -> Iterator[tuple[str, str]]:
+def _lines(found: AnyPlan) -> Iterator[tuple[str, str]]:
     if isinstance(found, TrainPlan):
         yield from _train(found)
+        return
+    if isinstance(found, VideoEvaluatePlan | VideoInferencePlan):
+        yield from _video(found)
         return
     yield "model", found.model.path + (f" on {found.model.base_path}" if found.model.base_path else "")
     yield "answers about", found.data.annotation if isinstance(found, EvaluatePlan) else found.media
@@ -33,19 +36,33 @@ def _lines(found: Plan) -> Iterator[tuple[str, str]]:
     yield "processes", str(found.world)
     yield "longest answer", f"{found.generation.max_new_tokens} tokens"
     yield "written to", found.output_dir
-    assert isinstance(found, EvaluatePlan | InferencePlan)
+
+
+def _video(found: VideoEvaluatePlan | VideoInferencePlan) -> Iterator[tuple[str, str]]:
+    yield "model", found.model.path + (f" on {found.model.base_path}" if found.model.base_path else "")
+    if isinstance(found, VideoEvaluatePlan):
+        yield "clips", f"{_number(found.limit or found.data.num_records)} of {found.data.annotation}"
+        yield "loss at noise levels", ", ".join(f"{level:.3g}" for level in found.noise_levels)
+        yield "videos made", str(found.num_videos)
+    else:
+        height, width = found.size
+        yield "prompts", found.prompts or found.prompt
+        yield "video", f"{found.num_frames} frames of {height}x{width} at {found.fps:g} per second"
+    yield "sampler", f"{found.sampler.num_steps} steps, guidance {found.sampler.guidance:g}"
+    yield "written to", found.output_dir
 
 
 def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
     steps, batch, mesh, estimate = found.steps, found.batch, found.mesh, found.estimate
-    yield (
-        "model",
-        f"{found.model.path}, {'LoRA rank ' + str(found.model.lora.r) if found.model.lora else 'all weights'}",
+    chosen = (
+        f"weights with {', '.join(found.optimizer.keys_to_select)}" if found.optimizer.keys_to_select else "all weights"
     )
+    yield "model", f"{found.model.path}, {f'LoRA rank {found.model.lora.r}' if found.model.lora else chosen}"
     yield "training records", f"{_number(found.data.train.num_records)} of {found.data.train.annotation}"
     if found.data.val is not None:
         yield "validation records", _number(found.data.val.num_records)
-    yield "optimizer steps", f"{_number(steps.total)} = {_number(steps.per_epoch)} an epoch x {steps.epochs} epochs"
+    epochs = f" = {_number(steps.per_epoch)} an epoch x {steps.epochs} epochs" if steps.epochs is not None else ""
+    yield "optimizer steps", f"{_number(steps.total)}{epochs}"
     if steps.limit:
         yield "", f"stopped at {steps.limit}"
     if steps.dropped_per_epoch:
@@ -53,13 +70,17 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
     cut: tuple[str, ...] = (f"{batch.micro} samples", f"{_number(batch.accumulation)} micro-batches")
     if batch.micro_tokens is not None:
         cut = (f"{batch.per_rank} samples",)
+    elif not batch.micro:
+        cut = (f"{_number(batch.pack_tokens)} tokens", f"{_number(batch.accumulation)} micro-batches")
     parts = (*cut, f"{_number(batch.data_parallel)} data-parallel ranks")
     yield "global batch", f"{_number(batch.global_batch)} = {' x '.join(parts)}"
     if batch.micro_tokens is not None:
         yield "", f"in micro-batches of at most {_number(batch.micro_tokens)} tokens"
-    axes: tuple[str, ...] = (f"{_number(mesh.dp_replicate)} replicas", f"{_number(mesh.dp_shard)} shards")
-    axes += (f"{mesh.cp} parts of a sequence",) if mesh.cp > 1 else ()
-    yield "mesh", f"{' x '.join(axes)} = {mesh.world} processes"
+    inner = "".join(f" x {size} {axis}" for axis in ("cp", "tp", "pp", "cfg") if (size := getattr(mesh, axis)) > 1)
+    degrees = f"{_number(mesh.dp_replicate)} replicas x {_number(mesh.dp_shard)} shards{inner}"
+    yield "mesh", f"{degrees} = {mesh.world} processes"
+    if found.diffusion is not None:
+        yield from _diffusion(found)
     yield "longest sample", f"at most {_number(estimate.max_tokens)} tokens; limit {_number(found.model.max_length)}"
     yield (
         "weights, gradients, optimizer",
@@ -83,3 +104,15 @@ def _bytes(value: int | None) -> str:
     while size >= 1024 and len(units) > 1:
         size, units = size / 1024, units[1:]
     return f"{size:.1f} {units[0]}"
+
+
+def _diffusion(found: TrainPlan) -> Iterator[tuple[str, str]]:
+    plan, clips = found.diffusion, found.data.clips
+    assert plan is not None and clips is not None
+    given = ", ".join(f"{count} ({share:.0%})" for count, share in plan.condition.frames.items())
+    yield "objective", f"{plan.noise.objective}, shift {plan.noise.shift:g}, loss x {plan.noise.loss_scale:g}"
+    yield "frames of a sample", "as its window has" if clips.num_frames is None else str(clips.num_frames)
+    yield "latent frames given", given
+    dropped = ", ".join(f"{reason} {count:,}" for reason, count in found.data.train.dropped.items())
+    yield "samples left out", dropped or "none known"
+    yield "averaged weights", f"rate {found.ema.rate:g}" if found.ema else "no"

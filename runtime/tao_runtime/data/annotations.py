@@ -63,7 +63,7 @@ def scan_annotations(
     turns, digest = ConversationFold(conversation_key, answers=ref.label != MEDIA_LABEL), hashlib.sha256()
     media, rate = MediaFold(root, turns), VideoFpsFold()
     every: list[Fold] = [turns, media, rate, IdFold(), *(make(ref) for make in folds)]
-    columns = _Columns()
+    columns = ColumnBuilder()
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         findings.failed = False
         if type(record) is dict:
@@ -83,7 +83,7 @@ def scan_annotations(
 
 
 @dataclass(slots=True)
-class _Columns:
+class ColumnBuilder:
     """Columns that grow, in machine numbers: 45 bytes a record."""
 
     offset: array[int] = field(default_factory=lambda: array("q"))

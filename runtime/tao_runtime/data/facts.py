@@ -55,6 +55,19 @@ class RecordColumns:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowColumns:
+    """The windows of the clips of a data set that is made into video. N records, W windows (CSR)."""
+
+    start: npt.NDArray[np.int32]  # [N + 1] into the others
+    first: npt.NDArray[np.int32]  # [W] frame
+    last: npt.NDArray[np.int32]  # [W] frame, inclusive; the largest number: to the end of the clip
+    interval: npt.NDArray[np.int32]  # [W] frames of the file per frame of a sample
+    caption_bytes: npt.NDArray[np.int32]  # [W] UTF-8 bytes of the caption; 0: none
+    structured: npt.NDArray[np.bool_]  # [W] the caption is JSON
+    embedded: npt.NDArray[np.bool_]  # [N] a caption embedding lies beside the clip, and is one
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetFacts:
     """One annotation file and everything it points to."""
 
@@ -65,6 +78,7 @@ class DatasetFacts:
     columns: RecordColumns
     media: tuple[MediaHeader | None, ...]  # unique files in order of first mention; None: could not be probed
     findings: tuple[Finding, ...] = ()  # what the record rules (folds) found
+    windows: WindowColumns | None = None  # only of data that are made into video
 
     @property
     def num_records(self) -> int:
@@ -107,6 +121,7 @@ class ModelFacts:
     has_token: bool = False  # a hub token is present (its value is never read into anything)
     is_adapter: bool = False  # a peft adapter directory
     weights_sha256: str | None = None  # of headers and pieces (data/digest.py); None if not local or not whole
+    is_file: bool = False  # one file of weights, not a directory
 
 
 @dataclass(frozen=True, slots=True)

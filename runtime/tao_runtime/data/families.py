@@ -100,6 +100,25 @@ def dry_family(name: str) -> DryFamily:
     return cast(DryFamily, importlib.import_module(f"tao_runtime.data.{name}"))
 
 
+class NetworkNames(Protocol):
+    """The part of a dry half that knows its network's names in both codebases."""
+
+    HEADS: Mapping[str, int]  # heads of attention, by size
+
+    def original_names(self, size: str) -> list[str]: ...
+
+    def to_original(self, name: str) -> str: ...
+
+    def to_library(self, name: str) -> str: ...
+
+    def library_targets(self, modules: str) -> tuple[str, ...]: ...
+
+
+def network_names(name: str) -> NetworkNames:
+    """Return the names of a family's network."""
+    return cast(NetworkNames, importlib.import_module(f"tao_runtime.data.{name}"))
+
+
 def tokenize(segments: Iterable[Segment], tokenizer: Tokenizer) -> Tokens:
     """Tokenise segment by segment, so that an answer's tokens are those the model itself would generate."""
     ids: list[int] = []

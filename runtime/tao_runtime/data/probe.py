@@ -13,8 +13,12 @@ from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, Scan, locate,
 from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
+from tao_runtime.data.llava_parquet import probe_llava_parquet
 from tao_runtime.data.media import cache_path, probe_media
 from tao_runtime.data.snapshot import probe_model
+from tao_runtime.data.video_folder import probe_video_folder
+from tao_runtime.data.video_jsonl import probe_video_jsonl
+from tao_runtime.data.videophy2 import probe_videophy2
 from tao_runtime.errors import Finding, Fix, InputError
 from tao_runtime.spec.base import DatasetRef, Spec
 
@@ -25,6 +29,14 @@ FPS_TOLERANCE: Final = 0.01
 SUFFIXES: Final = {
     "video": (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
     "image": (".jpg", ".jpeg", ".png", ".webp", ".bmp"),
+}
+
+# How data sets are laid out that are not annotation files of conversations.
+FORMATS: Final[dict[str, Callable[[DatasetRef, Progress | None], DatasetFacts]]] = {
+    "llava-parquet": probe_llava_parquet,
+    "videophy2": probe_videophy2,
+    "video-jsonl": probe_video_jsonl,
+    "video-folder": probe_video_folder,
 }
 
 UNREADABLE = declare(
@@ -79,6 +91,8 @@ def probe_dataset(
     ref: DatasetRef, *, folds: Sequence[FoldFactory] = (), progress: Progress | None = None
 ) -> DatasetFacts:
     """Look at one dataset. Raises InputError if its annotation file cannot be read at all."""
+    if ref.format in FORMATS:
+        return FORMATS[ref.format](ref, progress)
     if ref.label == MEDIA_LABEL and not ref.annotation.endswith((".json", ".jsonl")):
         return _probe_folder(ref, progress)
     seen = (lambda count: progress(f"{ref.label} records", count)) if progress else None

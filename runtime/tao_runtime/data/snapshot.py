@@ -40,6 +40,8 @@ def has_token() -> bool:
 def local_directory(ref: ModelRef) -> Path | None:
     """Return the directory that holds a model on this machine: the path itself, or its snapshot in the hub cache."""
     path = Path(ref.location)
+    if not ref.location:  # Path("") is the working directory
+        return None
     if path.is_dir():
         return path
     if ref.location.count("/") != 1 or ref.location.startswith((".", "/", "~")):
@@ -56,7 +58,17 @@ def probe_model(ref: ModelRef) -> ModelFacts:
     """Look at a model's files. Reads headers and JSON only; a model that is not here has `directory` None."""
     directory = local_directory(ref)
     if directory is None:
-        return ModelFacts(ref.label, ref.location, None, {}, None, None, VisionGeometry(), has_token=has_token())
+        return ModelFacts(
+            ref.label,
+            ref.location,
+            None,
+            {},
+            None,
+            None,
+            VisionGeometry(),
+            has_token=has_token(),
+            is_file=Path(ref.location).is_file(),
+        )
     is_adapter = (directory / _ADAPTER).is_file()
     missing: list[str] = []
     config = read_json(directory / (_ADAPTER if is_adapter else "config.json"), missing)

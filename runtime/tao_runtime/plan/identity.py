@@ -30,6 +30,7 @@ def _parts(plan: TrainPlan) -> dict[str, object]:
     """
     model, data = plan.model, plan.data
     return {
+        **_video_parts(plan),
         "family": plan.family,
         # By content where it is known: the same weights may have moved, and others may lie where they were.
         "model": [model.weights_sha256 or [model.path, model.revision], model.max_length],
@@ -40,4 +41,17 @@ def _parts(plan: TrainPlan) -> dict[str, object]:
         "batch": [plan.batch.global_batch, plan.batch.shuffle, plan.batch.seed, plan.batch.drop_last],
         "optimizer": [plan.optimizer.name, plan.precision.master],
         "seed": plan.seed,
+    }
+
+
+def _video_parts(plan: TrainPlan) -> dict[str, object]:
+    """Return what a checkpoint means where video is made: noise, conditioning, clips, averages. Nothing elsewhere."""
+    if plan.diffusion is None:
+        return {}
+    clips, average = plan.data.clips, plan.ema
+    return {
+        "diffusion": plan.diffusion.model_dump(exclude={"tokenizer"}),
+        "clips": clips and clips.model_dump(),
+        "average": average and average.model_dump(),
+        "selected": [plan.optimizer.keys_to_select, plan.model.skip_loading, plan.batch.pack_tokens],
     }

@@ -6,7 +6,6 @@ over all ranks is then known as an integer, with no communication.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from tao_runtime.data.facts import DatasetFacts, VisionGeometry
 from tao_runtime.data.families import PromptOptions, Tokenizer, dry_family, tokenize
 from tao_runtime.data.flops import ForwardFlops
+from tao_runtime.data.records import read_record
 from tao_runtime.data.vision import SamplingPlan, lay_out
 from tao_runtime.plan.batches import record_indices
 from tao_runtime.plan.model import DatasetPlan
@@ -48,21 +48,18 @@ class Ledger:
     weight: npt.NDArray[np.int64]  # [N] supervised tokens that are predicted
     flops: npt.NDArray[np.float64]  # [N] arithmetic of a forward pass; 0: not known
     too_long: npt.NDArray[np.int64]  # indices in the annotation file of records dropped as longer than max_length
+    format: str = "llava"  # how the data set is laid out
 
     def __len__(self) -> int:
         return len(self.record)
 
     def read(self, position: int) -> Mapping[str, object]:
         """Read the record at a position of the ledger from the annotation file."""
-        with self.annotation.open("rb") as file:
-            file.seek(int(self.offset[position]))
-            value = json.loads(file.read(int(self.size[position])))
-        assert isinstance(value, dict)
-        return value
+        return read_record(self.format, self.annotation, int(self.offset[position]), int(self.size[position]))
 
     def save(self, path: Path) -> None:
         """Write to `path` (.npz, no pickles), whole or not at all."""
-        names = np.array([str(self.annotation), str(self.media_root)])
+        names = np.array([str(self.annotation), str(self.media_root), self.format])
         temporary = path.with_suffix(".tmp.npz")
         np.savez(
             temporary,
@@ -80,9 +77,9 @@ class Ledger:
     @classmethod
     def load(cls, path: Path) -> Ledger:
         with np.load(path, allow_pickle=False) as data:
-            annotation, media_root = (Path(str(name)) for name in data["names"])
+            annotation, media_root, layout = (str(name) for name in data["names"])
             columns = {name: data[name] for name in (*COLUMNS, "too_long")}
-        return cls(annotation, media_root, **columns)
+        return cls(Path(annotation), Path(media_root), **columns, format=layout)
 
 
 def make_ledger(
@@ -108,6 +105,7 @@ def make_ledger(
         empty.copy(),
         np.zeros(len(indices)),
         empty[:0],
+        dataset.format,
     )
     for position, index in enumerate(indices.tolist()):
         headers = [facts.media[medium] for medium in columns.media_of(index)]

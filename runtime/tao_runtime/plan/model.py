@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from tao_runtime.data.clips import ClipRules
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.errors import Frozen
+from tao_runtime.plan.diffusion import CyclePlan, DiffusionPlan, EmaPlan, RecomputePlan, SamplerPlan
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Recompute = Literal["none", "selective", "full"]
@@ -34,8 +36,11 @@ class ModelPlan(Frozen):
     revision: str | None = None
     weights_sha256: str | None = Field(default=None, description="of headers and pieces of tensors; null: not local")
     base_path: str | None = Field(default=None, description="the base that an adapter is put on")
+    architecture: str | None = Field(default=None, description="configuration and processor are from here; null: path")
+    skip_loading: tuple[str, ...] = Field(default=(), description="parts of upstream's tensor names that stay fresh")
     max_length: int = Field(description="tokens a sample may have")
     dtype: Dtype = "bfloat16"
+    attention: str | None = Field(default=None, description="attention kernels by upstream's name; null: the library's")
     lora: LoraPlan | None = None
     trainable_map: dict[str, bool] = Field(default_factory=dict)
     freeze_pattern: tuple[str, ...] = ()
@@ -52,6 +57,11 @@ class DatasetPlan(Frozen):
     exclude: tuple[int, ...] = Field(default=(), description="record indices held out of this set, by the auto-split")
     only: tuple[int, ...] | None = Field(default=None, description="if set, the record indices that make up this set")
     response_mode: str = Field(default="answer", description="which part of an answer is supervised")
+    format: str = Field(default="llava", description="how the data set is laid out")
+    dropped: dict[str, int] = Field(default_factory=dict, description="why windows give no sample -> how many")
+
+
+LOAD_TIMEOUT_S = 120.0  # where a spec has no key for it
 
 
 class LoadingPlan(Frozen):
@@ -68,6 +78,7 @@ class DataPlan(Frozen):
     train: DatasetPlan
     val: DatasetPlan | None = None
     sampling: SamplingPlan
+    clips: ClipRules | None = Field(default=None, description="how clips become samples, where video is made")
     system_prompt: str = ""
     conversation_key: str = "conversations"
     prompt_format: str
@@ -79,11 +90,13 @@ class DataPlan(Frozen):
 class BatchPlan(Frozen):
     """How a global batch is cut: rank x accumulation x micro."""
 
-    per_rank: int
-    micro: int
+    per_rank: int = Field(description="samples of a rank and step; 0: as many as pack_tokens hold")
+    micro: int = Field(description="samples of a micro-batch; 0: as many as pack_tokens hold")
     micro_tokens: int | None = Field(
         default=None, description="tokens that a micro-batch may hold, however many samples; null: not limited"
     )
+    pack_tokens: int | None = Field(default=None, description="whole samples fill a micro-batch up to so many tokens")
+    max_samples: int | None = Field(default=None, description="and at most so many samples; null: no limit")
     accumulation: int | None = Field(
         description="micro-batches per optimizer step; null: as many as the tokens of a step need, or not known"
     )
@@ -97,7 +110,7 @@ class BatchPlan(Frozen):
 class StepPlan(Frozen):
     """How many optimizer steps there are."""
 
-    epochs: int
+    epochs: int | None = Field(description="null: the number of steps is what is given")
     per_epoch: int | None
     total: int | None
     dropped_per_epoch: int | None = Field(default=None, description="records left over each epoch; others each time")
@@ -112,6 +125,13 @@ class OptimizerPlan(Frozen):
     weight_decay: float
     implementation: Literal["fused", "foreach", "for-loop"]
     grad_clip: float = Field(description="largest global L2 norm of the gradient; 0: not clipped")
+    force_finite: bool = Field(default=False, description="true: gradients that are not finite become 0, and count")
+    keys_to_select: tuple[str, ...] = Field(
+        default=(), description="only parameters with one of these in their upstream name are trained; empty: all"
+    )
+    lr_multipliers: dict[str, float] = Field(
+        default_factory=dict, description="part of an upstream name -> factor on the rate; the first match counts"
+    )
 
 
 class SchedulePlan(Frozen):
@@ -122,6 +142,7 @@ class SchedulePlan(Frozen):
     decay: Literal["linear", "sqrt", "cosine", "none"]
     min_factor: float
     total_steps: int | None
+    cycles: tuple[CyclePlan, ...] = Field(default=(), description="if there are any, they and `decay` say the factor")
 
 
 class MeshPlan(Frozen):
@@ -133,6 +154,7 @@ class MeshPlan(Frozen):
     cp: int = 1
     tp: int = 1
     pp: int = 1
+    cfg: int = Field(default=1, description="guided and unguided pass on ranks of their own")
 
 
 class PrecisionPlan(Frozen):
@@ -185,6 +207,7 @@ class LoggingPlan(Frozen):
     experiment: str
     group: str | None = None
     every_steps: int = 1
+    offline: bool = Field(default=False, description="the logging service gets its files later")
 
 
 class EstimatePlan(Frozen):
@@ -221,6 +244,9 @@ class TrainPlan(Frozen):
     bad_steps: BadStepPlan = Field(default_factory=BadStepPlan)
     logging: LoggingPlan
     estimate: EstimatePlan
+    diffusion: DiffusionPlan | None = None
+    ema: EmaPlan | None = None
+    recompute: RecomputePlan | None = None
 
 
 class GenerationPlan(Frozen):
@@ -278,4 +304,50 @@ class InferencePlan(Frozen):
     world: int
 
 
+class VideoEvaluatePlan(Frozen):
+    """The training loss of held-out clips at fixed noise levels, and videos made from their captions."""
+
+    schema_version: Literal["tao-run/video-evaluate-plan/1"] = Field(
+        default="tao-run/video-evaluate-plan/1", alias="schema"
+    )
+    family: str
+    action: Literal["evaluate"] = "evaluate"
+    spec_sha256: str
+    output_dir: str
+    model: ModelPlan
+    data: DatasetPlan
+    clips: ClipRules
+    diffusion: DiffusionPlan
+    sampler: SamplerPlan
+    noise_levels: tuple[float, ...] = Field(description="t of rectified_flow, sigma of edm; the same for every clip")
+    num_videos: int
+    limit: int | None
+    world: int
+
+
+class VideoInferencePlan(Frozen):
+    """Videos from prompts, and where given from a picture or a clip."""
+
+    schema_version: Literal["tao-run/video-inference-plan/1"] = Field(
+        default="tao-run/video-inference-plan/1", alias="schema"
+    )
+    family: str
+    action: Literal["inference"] = "inference"
+    spec_sha256: str
+    output_dir: str
+    model: ModelPlan
+    tokenizer: str | None = Field(description="null: that beside the model")
+    prompt: str
+    prompts: str | None = Field(description="file of prompts, instead of one")
+    negative_prompt: str
+    input: str | None
+    num_frames: int
+    size: tuple[int, int] = Field(description="height, width in pixels")
+    fps: float
+    sampler: SamplerPlan
+    world: int
+
+
 Plan = TrainPlan | EvaluatePlan | InferencePlan
+VideoPlan = VideoEvaluatePlan | VideoInferencePlan
+AnyPlan = Plan | VideoPlan

@@ -9,7 +9,7 @@ from pathlib import Path
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.probe import Progress, probe
 from tao_runtime.plan.make import make_plan
-from tao_runtime.plan.model import Plan
+from tao_runtime.plan.model import AnyPlan
 from tao_runtime.preflight.check import check
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
@@ -22,7 +22,7 @@ class Prepared:
 
     spec: Spec
     facts: Facts
-    plan: Plan | None
+    plan: AnyPlan | None
     report: Report
 
 

@@ -13,7 +13,7 @@ from tao_runtime.data import probe as _probe  # noqa: F401 - declares every othe
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.fold import DATA_RULES
 from tao_runtime.errors import Finding, Fix, Severity
-from tao_runtime.plan.model import Plan
+from tao_runtime.plan.model import AnyPlan
 from tao_runtime.spec.base import Spec
 
 
@@ -50,7 +50,7 @@ class Rule:
     def applies(self, spec: Spec) -> bool:
         return (not self.families or spec.family in self.families) and (not self.actions or spec.action in self.actions)
 
-    def findings(self, spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Finding]:
+    def findings(self, spec: Spec, facts: Facts, plan: AnyPlan | None) -> Iterator[Finding]:
         """Yield what this rule finds wrong."""
         for problem in self.judge(spec, facts, plan) if self.judge else ():
             yield Finding(

@@ -28,6 +28,7 @@ class DatasetRef:
     annotation_key: str  # the spec key that a finding should name
     media_key: str
     conversation_key: str = "conversations"  # the key of a record that holds its turns
+    format: str = "llava"  # how the data set is laid out: a name of data/probe.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,28 @@ class Spec(Section):
     aliases: ClassVar[Mapping[str, str]] = {}
     # Keys that decide whether a run is the run that was meant: what to give them, and why.
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {}
+
+    # True: this action is meant where the keys fit several.
+    assumed: ClassVar[bool] = False
+    # True: `???` means "as if the key were not given", and is wrong only where nothing else gives a value.
+    missing_falls_through: ClassVar[bool] = False
+    # Keys whose tables are the user's own: taken as they stand, variables and all.
+    opaque: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def claims(cls, given: Mapping[str, object]) -> int:
+        """Return how surely these values (by key) are of this family; families of one dialect are told apart by it."""
+        return 1
+
+    @classmethod
+    def complete(cls, given: Mapping[str, object]) -> Mapping[str, object]:
+        """Return, by key, what follows from the given values for keys that are not given."""
+        return {}
+
+    @classmethod
+    def variables(cls, given: Mapping[str, object]) -> Mapping[str, str]:
+        """Return the values of environment variables that upstream's launchers set where nobody exported them."""
+        return {}
 
     @property
     def sha256(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ class Draft:
     entries: dict[str, Entry] = field(default_factory=dict)  # by real key; a table itself only if {} or null
     findings: list[Finding] = field(default_factory=list)
     _unknown: set[str] = field(default_factory=set)
+    _preset: Mapping[str, str] = field(default_factory=dict)  # variables that upstream's launchers set
 
     def add(self, entry: Entry) -> None:
         """Take a key of the file; a second one of the same meaning is a finding."""
@@ -61,12 +63,22 @@ class Draft:
                 self.override(replace(item, from_command=True))
             return
         key = _full(place)
+        if place.inner and place.path in self.spec.opaque:
+            self._into(place, value, entry)
+            return
         if value != {}:
             self.entries = {name: old for name, old in self.entries.items() if not name.startswith(key + ".")}
         for at, letter in enumerate(key):
             if letter == ".":  # a table that was switched off is on again
                 self.entries.pop(key[:at], None)
         self.entries[key] = replace(entry, value=value)
+
+    def _into(self, place: Place, value: object, entry: Entry) -> None:
+        """Set one value inside a table that is the user's own."""
+        old = self.entries.get(place.path)
+        tree = deepcopy(old.value) if old is not None and isinstance(old.value, dict) else {}
+        _set(tree, (place.inner or "").split("."), value)
+        self.entries[place.path] = replace(entry, value=tree, raw=None)
 
     def _find(self, entry: Entry) -> Place | None:
         real = real_key(entry.key, self.spec.aliases)
@@ -81,6 +93,12 @@ class Draft:
 
     def finish(self) -> Spec:
         """Resolve variables, validate, and return the spec or raise every finding."""
+        if self.spec.missing_falls_through:
+            self.entries = {key: entry for key, entry in self.entries.items() if not _is_missing(entry.value)}
+        given = {key: entry.value for key, entry in self.entries.items()}
+        self._preset = self.spec.variables(given)
+        for key, value in self.spec.complete(given).items():
+            self.entries[key] = Entry(key, value)
         resolved = {key: self._resolve(key, entry) for key, entry in self.entries.items()}
         self.entries = resolved
         try:
@@ -96,13 +114,17 @@ class Draft:
 
     def _resolve(self, key: str, entry: Entry) -> Entry:
         value, report = entry.value, self.findings.append
-        if isinstance(value, str) and value.strip() == MISSING:
+        if key in self.spec.opaque:
+            return entry
+        if _is_missing(value):
             report(messages.missing_value(entry, file=self.file))
             return entry
         variable = whole_variable(value)
         if variable is None:
-            return replace(entry, value=replace_inside(value, entry, file=self.file, report=report))
-        text = look_up(variable, entry, file=self.file, report=report)
+            return replace(
+                entry, value=replace_inside(value, entry, file=self.file, report=report, preset=self._preset)
+            )
+        text = look_up(variable, entry, file=self.file, report=report, preset=self._preset)
         if text is None:
             return entry
         return replace(entry, value=_read_raw(replace(entry, raw=text), find(self.spec, key)))
@@ -118,6 +140,10 @@ class Draft:
             names = place.path.split(".") + ([place.inner] if place.inner else [])
             _set(tree, names, entry.value)
         return tree
+
+
+def _is_missing(value: object) -> bool:
+    return isinstance(value, str) and value.strip() == MISSING
 
 
 def _set(tree: dict[str, Any], names: list[str], value: Any) -> None:

@@ -11,7 +11,13 @@ from tao_runtime.spec.draft import real_key
 from tao_runtime.spec.families import spec_classes
 from tao_runtime.spec.keys import KeyInfo, TableInfo, find, iter_items, show
 
-_SINCE = {"cosmos-rl": "open upstream code only", "tao-run": "of this project", "head": "newer upstream"}
+_SINCE = {
+    "cosmos-rl": "open upstream code only",
+    "tao-run": "of this project",
+    "head": "newer upstream",
+    "cosmos-framework": "the open framework of upstream",
+    "cosmos-predict": "Predict1 and Predict2",
+}
 
 
 def explain(key: str, *, family: str | None = None, action: str | None = None) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tao_runtime.errors import InputError
-from tao_runtime.spec import cosmos_reason
+from tao_runtime.spec import cosmos3_reasoner, cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
 from tao_runtime.spec.base import Spec
 
 
@@ -31,6 +32,30 @@ _LIST = (
         cosmos_reason.QuantizeSpec,
         cosmos_reason.InferenceSpec,
     ),
+    _family(
+        "Cosmos3 reasoner, structured dialect (task vlm)",
+        cosmos3_reasoner.TrainSpec,
+        cosmos3_reasoner.EvaluateSpec,
+        cosmos3_reasoner.InferenceSpec,
+    ),
+    _family(
+        "Cosmos3 video generator, structured dialect (task vfm)",
+        cosmos3_vision.TrainSpec,
+        cosmos3_vision.EvaluateSpec,
+        cosmos3_vision.InferenceSpec,
+    ),
+    _family(
+        "Cosmos-Predict1 text to video, structured dialect (task text2world)",
+        cosmos_predict1.TrainSpec,
+        cosmos_predict1.EvaluateSpec,
+        cosmos_predict1.InferenceSpec,
+    ),
+    _family(
+        "Cosmos-Predict2 picture or clip to video, structured dialect (task video2world)",
+        cosmos_predict2.TrainSpec,
+        cosmos_predict2.EvaluateSpec,
+        cosmos_predict2.InferenceSpec,
+    ),
 )
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _LIST}
 
@@ -45,6 +70,12 @@ def spec_classes(*, family: str | None = None, action: str | None = None) -> tup
         known = sorted({name for item in chosen for name in item.actions})
         raise InputError(f"action {action}: does not exist; want one of {', '.join(known)}")
     return found
+
+
+def has_engine(name: str) -> bool:
+    """Whether a family can be run here, not only checked and planned: it has a module on the engine's floor."""
+    home = Path(__file__).parents[1] / "engine" / "families"
+    return (home / f"{name}.py").is_file() or (home / name).is_dir()
 
 
 def known_names(spec: type[Spec], top_keys: Iterable[str]) -> int:

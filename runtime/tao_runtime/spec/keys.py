@@ -177,6 +177,8 @@ def _describe_bounded(annotation: Any, bounds: Mapping[str, Any]) -> str:
         return f"a table of {describe(args[1])} by name"
     if annotation is str:
         return "a text" + (" that is not empty" if bounds.get("min_length") == 1 else _pattern(bounds))
+    if annotation is Any:
+        return "anything"
     names = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
     if annotation in names:
         return names[annotation] + _range(bounds)

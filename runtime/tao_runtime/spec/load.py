@@ -24,17 +24,23 @@ def load_spec(
 ) -> Spec:
     """Load a spec file with `key.path=value` overrides on top; later ones win.
 
-    Family and action are found from the keys if not given. Reads the environment variables that the file names.
+    Family and action are found from the keys if not given, and among families of one dialect from their values.
+    Reads the environment variables that the file names.
     Raises InputError if something cannot be read at all, FindingsError with every mistake otherwise.
     """
     source = read_source(Path(path))
-    extra = tuple(_split_override(text) for text in overrides)
+    extra = tuple(_split_override(text) for text in overrides if text != "--")
     draft = Draft(_choose(source, extra, action=action, family=family), str(path))
     for key, lines in source.duplicates:
         twice = [Entry(key, None, line) for line in lines] or [Entry(key, None)]
         draft.findings.append(given_twice(key, twice, file=draft.file))
+    own = draft.spec.opaque
     for entry in source.entries:
-        draft.add(entry)
+        if entry.key.split(".")[0] not in own:
+            draft.add(entry)
+    for name in own:
+        if name in source.tree:
+            draft.add(Entry(name, source.tree[name], next(e.line for e in source.entries if e.key.startswith(name))))
     for entry in extra:
         draft.override(entry)
     return draft.finish()
@@ -60,16 +66,28 @@ def _know_most_keys(specs: list[type[Spec]], entries: Iterable[Entry]) -> list[t
     return [spec for spec, count in zip(specs, known, strict=True) if count == max(known)]
 
 
+def _claimed(specs: tuple[type[Spec], ...], source: Source, extra: tuple[Entry, ...]) -> tuple[type[Spec], ...]:
+    """Return the specs that are surest of the values given: those of one dialect share their keys."""
+    sure = {}
+    for spec in specs:
+        given = {real_key(entry.key, spec.aliases): entry.value for entry in (*source.entries, *extra)}
+        sure[spec] = spec.claims(given)
+    return tuple(spec for spec, how in sure.items() if how == max(sure.values()))
+
+
 def _choose(source: Source, extra: tuple[Entry, ...], *, action: str | None, family: str | None) -> type[Spec]:
     """Return the spec that knows most of the top-level names; if one was asked for, no other may know more."""
     asked = spec_classes(family=family, action=action)
     tops = {entry.key.split(".")[0] for entry in (*source.entries, *extra)}
-    scores = {spec: known_names(spec, tops) for spec in spec_classes(family=family)}
+    scores = {spec: known_names(spec, tops) for spec in _claimed(spec_classes(family=family), source, extra)}
     best = max(scores.values())
-    if action is not None and len(asked) == 1 and (scores[asked[0]] == best or best == 0):
+    asked = tuple(spec for spec in asked if spec in scores) or asked
+    if action is not None and (best == 0 or (len(asked) == 1 and scores.get(asked[0]) == best)):
         return asked[0]
     winners = _know_most_keys([spec for spec, score in scores.items() if score == best], (*source.entries, *extra))
     fitting = [spec for spec in winners if spec in asked]
+    if len(fitting) > 1:
+        fitting = [spec for spec in fitting if spec.assumed] or fitting
     if len(fitting) == 1 and best > 0:
         return fitting[0]
     names = " or ".join(dict.fromkeys(spec.action for spec in winners))

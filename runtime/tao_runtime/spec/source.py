@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -35,6 +35,7 @@ class Source:
     path: Path
     entries: tuple[Entry, ...]
     duplicates: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    tree: Mapping[str, object] = field(default_factory=dict)  # the same, nested as the user wrote it
 
 
 def read_source(path: Path) -> Source:
@@ -73,10 +74,11 @@ def _from_nodes(path: Path, text: str) -> Source:
     node = compose(text)
     if not isinstance(node, yaml.MappingNode):
         raise InputError(f"{path}:{node_line(node)}: the top level is not a table; want `key: value` lines")
-    plain(node)  # refuses what is too large, or contains itself, before anything walks it
+    tree = plain(node)  # refuses what is too large, or contains itself, before anything walks it
+    assert isinstance(tree, dict)
     duplicates: dict[str, list[int]] = {}
     entries = tuple(_walk_node(node, "", duplicates))
-    return Source(path, entries, tuple((name, tuple(lines)) for name, lines in duplicates.items()))
+    return Source(path, entries, tuple((name, tuple(lines)) for name, lines in duplicates.items()), tree)
 
 
 def _walk_node(node: yaml.MappingNode, prefix: str, duplicates: dict[str, list[int]]) -> Iterator[Entry]:
@@ -120,7 +122,7 @@ def _from_values(
 ) -> Source:
     if not isinstance(tree, dict):
         raise InputError(f"{path}:1: the top level is not a table; want keys and values")
-    return Source(path, tuple(flatten(tree, lines=lines)), duplicates)
+    return Source(path, tuple(flatten(tree, lines=lines)), duplicates, tree)
 
 
 def flatten(tree: Mapping[str, object], prefix: str = "", *, lines: Mapping[str, int] | None = None) -> Iterator[Entry]:

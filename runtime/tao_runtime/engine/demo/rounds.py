@@ -20,6 +20,7 @@ from tao_runtime.engine.commits import read_json, write_atomically
 from tao_runtime.engine.launch import launch
 from tao_runtime.engine.run_dir import RUN
 from tao_runtime.errors import FindingsError, RunError
+from tao_runtime.plan.model import EvaluatePlan, TrainPlan
 from tao_runtime.preflight.prepare import prepare
 from tao_runtime.score.gap import GapReport
 from tao_runtime.score.interval import Estimate, proportion
@@ -104,7 +105,7 @@ def run_spec(folder: Path, action: str, changes: dict[str, str]) -> dict:  # typ
         path = folder / f"{action}.yaml"
         write_atomically(path, yaml.safe_dump(spec, sort_keys=False))
         prepared = prepare(path, action=action)
-        if not prepared.report.ok or prepared.plan is None:
+        if not prepared.report.ok or not isinstance(prepared.plan, TrainPlan | EvaluatePlan):
             raise FindingsError(prepared.report.findings)
         launch(prepared.spec, prepared.facts, prepared.plan, prepared.report)
     return read_json(run_dir / RUN)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tao_runtime.data.cosmos_reason import PROMPT_FORMAT, bound_tokens
-from tao_runtime.data.facts import DatasetFacts, Facts, VisionGeometry
+from tao_runtime.data.cosmos_reason import PROMPT_FORMAT
+from tao_runtime.data.facts import Facts, VisionGeometry
+from tao_runtime.data.video_chat import longest_record
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan.batches import num_steps
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_place, make_sampling
@@ -268,9 +269,8 @@ def _estimate(spec: TrainSpec, facts: Facts, mesh: MeshPlan, sampling: SamplingP
         moments = 3 * master * (trainable or 0)  # gradient and two Adam moments
         state = (master * parameters + moments) // mesh.dp_shard
         checkpoint = 3 * master * trainable if trainable else None
-    longest, record = _longest(
-        train, model.geometry if model else VisionGeometry(), sampling, spec.custom.system_prompt
-    )
+    geometry = model.geometry if model else VisionGeometry()
+    longest, record = longest_record(train, geometry, sampling, spec.custom.system_prompt)
     return EstimatePlan(
         trainable_parameters=trainable,
         state_bytes_per_rank=state,
@@ -278,26 +278,3 @@ def _estimate(spec: TrainSpec, facts: Facts, mesh: MeshPlan, sampling: SamplingP
         max_tokens=longest,
         max_tokens_record=record,
     )
-
-
-def _longest(
-    train: DatasetFacts | None, geometry: VisionGeometry, sampling: SamplingPlan, system_prompt: str
-) -> tuple[int | None, int | None]:
-    """Return the upper bound of the longest record, and its index.
-
-    Records that name the same media differ only in text, so only the longest text of each group is looked at.
-    """
-    if train is None or train.num_records == 0:
-        return None, None
-    columns = train.columns
-    longest_text: dict[bytes, int] = {}
-    for record in columns.usable.nonzero()[0].tolist():
-        key = columns.media_of(record).tobytes()
-        best = longest_text.get(key)
-        if best is None or columns.text_bytes[record] > columns.text_bytes[best]:
-            longest_text[key] = record
-    bounds = (
-        (bound_tokens(train, record, sampling=sampling, geometry=geometry, system_prompt=system_prompt)[1], record)
-        for record in longest_text.values()
-    )
-    return max(bounds, default=(None, None))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue
 
 from tao_runtime.data.facts import Facts
+from tao_runtime.preflight.effect import changed
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.spec.base import Spec
 
@@ -74,19 +75,6 @@ REFUSED: Final[dict[str, dict[str, str]]] = {
     "inference": {},
     "quantize": {},
 }
-
-
-def changed(spec: Spec, key: str) -> tuple[object, object] | None:
-    """Return (value, default) of a key that differs from its default; None if it does not."""
-    table: object = spec
-    *path, leaf = key.split(".")
-    for name in path:
-        table = getattr(table, name, None)
-    field = type(table).model_fields.get(leaf) if isinstance(table, BaseModel) else None
-    if field is None:
-        return None
-    value, default = getattr(table, leaf), field.get_default(call_default_factory=True)
-    return None if value == default else (value, default)
 
 
 @rule(

@@ -1,0 +1,104 @@
+"""What one pass over a data set of clips collects: columns, windows, files, findings; and the facts made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tao_runtime.data.clips import Window
+from tao_runtime.data.facts import DatasetFacts, MediaHeader, MediaKind, RecordColumns, WindowColumns
+from tao_runtime.data.fold import At, Collector, declare
+from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.spec.base import DatasetRef
+
+Progress = Callable[[str, int], None]
+TO_THE_END: Final = 2**31 - 1
+_LOADER = "upstream's loader drops such a sample with a warning, for ever"
+
+NO_CLIPS = declare("clips/none", "error", "A data set of clips holds clips.", source="an empty loader never ends")
+MALFORMED = declare("clips/record-malformed", "error", "A record names its clip and its windows.", source=_LOADER)
+BAD_WINDOW = declare("clips/window", "error", "A window starts before it ends, inside the clip.", source=_LOADER)
+NO_CAPTION = declare("clips/caption-empty", "error", "Every window has a caption.", source=_LOADER)
+OUTSIDE = declare("clips/path", "error", "A clip is a local file, inside the data set if its path is relative.",
+                  source="paths stay under their roots")  # fmt: skip
+BROKEN = declare(
+    "clips/header", "error", "Every clip opens as a video, and says how many frames it has.", source=_LOADER
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One clip."""
+
+    file: Path
+    windows: Sequence[tuple[Window, int, bool]]  # window, bytes of its caption, whether that is JSON
+    offset: int = 0
+    size: int = 0
+    usable: bool = True
+    embedded: bool = False
+
+
+@dataclass
+class ClipSet:
+    """Rows in the order of the data set."""
+
+    ref: DatasetRef
+    annotation: Path
+    root: Path
+    rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.findings = Collector(where=self.ref.annotation_key, file=str(self.annotation))
+
+    def facts(self, sha256: str, progress: Progress | None) -> DatasetFacts:
+        """Open every clip's header, and freeze what was collected."""
+        if not self.rows:
+            self.findings.add(NO_CLIPS, "0 clips", "at least one", at=At())
+        unique = list(dict.fromkeys(str(row.file) for row in self.rows))
+        files: list[tuple[str, MediaKind]] = [(name, "video") for name in unique]
+        opened = (lambda count: progress(f"{self.ref.label} clips", count)) if progress else None
+        results = probe_media(files, where=self.ref.media_key, cache=cache_path(), progress=opened)
+        media = tuple(result if isinstance(result, MediaHeader) else None for result in results)
+        index = {name: number for number, name in enumerate(unique)}
+        for number, row in enumerate(self.rows):
+            result = results[index[str(row.file)]]
+            if not isinstance(result, MediaHeader):
+                self.findings.add(BROKEN, result.saw, result.want, at=At(number, file=str(row.file)))
+        columns = self._columns(index, media)
+        found = self.findings.findings()
+        return DatasetFacts(
+            self.ref.label, self.annotation, self.root, sha256, columns, media, found, windows=self._windows()
+        )
+
+    def _columns(self, index: dict[str, int], media: tuple[MediaHeader | None, ...]) -> RecordColumns:
+        count, rows = len(self.rows), self.rows
+        numbers = [index[str(row.file)] for row in rows]
+        text = [max((size for _, size, _ in row.windows), default=0) for row in rows]
+        return RecordColumns(
+            offset=np.array([row.offset for row in rows], np.int64),
+            size=np.array([row.size for row in rows], np.int32),
+            text_bytes=np.array(text, np.int32),
+            answer_bytes=np.zeros(count, np.int32),
+            num_turns=np.zeros(count, np.int32),
+            media_start=np.arange(count + 1, dtype=np.int32),
+            media_index=np.array(numbers, np.int32),
+            usable=np.array(
+                [row.usable and media[at] is not None for row, at in zip(rows, numbers, strict=True)], bool
+            ),
+        )
+
+    def _windows(self) -> WindowColumns:
+        every = [item for row in self.rows for item in row.windows]
+        return WindowColumns(
+            start=np.cumsum([0, *(len(row.windows) for row in self.rows)]).astype(np.int32),
+            first=np.array([window.first for window, _, _ in every], np.int32),
+            last=np.array([window.last for window, _, _ in every], np.int32),
+            interval=np.array([window.interval for window, _, _ in every], np.int32),
+            caption_bytes=np.array([size for _, size, _ in every], np.int32),
+            structured=np.array([is_json for _, _, is_json in every], bool),
+            embedded=np.array([row.embedded for row in self.rows], bool),
+        )

@@ -1,0 +1,96 @@
+"""The dry half of Predict1: its latents, and its names in both codebases."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tao_runtime.data.clips import LatentGeometry
+
+LATENT: Final = LatentGeometry(channels=16, temporal=8, spatial=8, patch=2)  # CV8x8x8 tokenizer, 1x2x2 patches
+LAYERS: Final = {"7B": 28, "14B": 36}
+HEADS: Final = {"7B": 32, "14B": 40}
+
+# Upstream's name -> the library's, of `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
+_TOP: Final = {
+    "t_embedder.1": "time_embed.t_embedder",
+    "affline_norm": "time_embed.norm",
+    "x_embedder.proj.1": "patch_embed.proj",
+    "extra_pos_embedder": "learnable_pos_embed",
+    "final_layer.adaLN_modulation.1": "norm_out.linear_1",
+    "final_layer.adaLN_modulation.2": "norm_out.linear_2",
+    "final_layer.linear": "proj_out",
+}
+# Inside a block: blocks.0 is self-attention (FA), blocks.1 cross-attention (CA), blocks.2 the MLP.
+_BLOCK: Final = {
+    **{
+        f"blocks.{number}.block.attn.{original}": f"{name}.{library}"
+        for number, name in ((0, "attn1"), (1, "attn2"))
+        for original, library in (
+            ("to_q.0", "to_q"),
+            ("to_q.1", "norm_q"),
+            ("to_k.0", "to_k"),
+            ("to_k.1", "norm_k"),
+            ("to_v.0", "to_v"),
+            ("to_out.0", "to_out.0"),
+        )
+    },
+    "blocks.2.block.layer1": "ff.net.0.proj",
+    "blocks.2.block.layer2": "ff.net.2",
+    **{
+        f"blocks.{number}.adaLN_modulation.{part}": f"norm{number + 1}.linear_{part}"
+        for number in (0, 1, 2)
+        for part in (1, 2)
+    },
+}
+_MLP: Final = {"layer1": "ff.net.0.proj", "layer2": "ff.net.2"}
+_POSITIONS: Final = ("pos_emb_t", "pos_emb_h", "pos_emb_w")
+_BACK: Final = {library: original for original, library in (*_TOP.items(), *_BLOCK.items())}
+_ORIGINAL: Final = re.compile(r"blocks\.block(\d+)\.(.+)")
+_LIBRARY: Final = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
+_SCOPES: Final = {"FA": "attn1", "CA": "attn2", "MLP": "ff"}
+
+
+def to_original(name: str) -> str:
+    """Return upstream's name of a parameter or module of the library's network, with the suffix of an adapter kept."""
+    name = name.removeprefix("transformer.")
+    block = _LIBRARY.fullmatch(name)
+    if block is None:
+        return "net." + _swap(name, _BACK)
+    return f"net.blocks.block{block[1]}.{_swap(block[2], _BACK)}"
+
+
+def to_library(name: str) -> str:
+    """Return the library's name of one of upstream's, with or without `net.`."""
+    name = name.removeprefix("net.")
+    block = _ORIGINAL.fullmatch(name)
+    if block is None:
+        return _swap(name, _TOP)
+    return f"transformer_blocks.{block[1]}.{_swap(block[2], _BLOCK)}"
+
+
+def _swap(name: str, table: dict[str, str]) -> str:
+    """Replace the longest beginning of a name that the table knows."""
+    for head in sorted(table, key=len, reverse=True):
+        if name == head or name.startswith(head + "."):
+            return table[head] + name.removeprefix(head)
+    return name
+
+
+def original_names(size: str) -> list[str]:
+    """Return every parameter of the network of a size, in upstream's names."""
+    names = ["x_embedder.proj.1.weight", "affline_norm.weight"]
+    names += [f"t_embedder.1.linear_{part}.weight" for part in (1, 2)]
+    names += [f"extra_pos_embedder.{part}" for part in _POSITIONS]
+    names += [f"final_layer.{part}.weight" for part in ("adaLN_modulation.1", "adaLN_modulation.2", "linear")]
+    names += [f"blocks.block{layer}.{part}.weight" for layer in range(LAYERS[size]) for part in _BLOCK]
+    return ["net." + name for name in names]
+
+
+def library_targets(modules: str) -> tuple[str, ...]:
+    """Return the layers that get adapters: `FA.to_q` is attn1.to_q. A name without a scope is meant in all of them."""
+    found = []
+    for name in filter(None, (part.strip() for part in modules.split(","))):
+        scope, dot, layer = name.partition(".")
+        found.append(f"{_SCOPES[scope]}.{layer}" if dot and scope in _SCOPES else _swap(name, _MLP))
+    return tuple(found)

@@ -1,0 +1,82 @@
+"""The dry half of Predict2: its latents, and its names in both codebases."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tao_runtime.data.clips import LatentGeometry
+
+LATENT: Final = LatentGeometry(channels=16, temporal=4, spatial=8, patch=2)  # Wan2.1 tokenizer, 1x2x2 patches
+LAYERS: Final = {"2B": 28, "14B": 36}
+HEADS: Final = {"2B": 16, "14B": 40}
+
+# Upstream's name -> the library's, of `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
+_TOP: Final = {
+    "t_embedder.1": "time_embed.t_embedder",
+    "t_embedding_norm": "time_embed.norm",
+    "x_embedder.proj.1": "patch_embed.proj",
+    "final_layer.adaln_modulation.1": "norm_out.linear_1",
+    "final_layer.adaln_modulation.2": "norm_out.linear_2",
+    "final_layer.linear": "proj_out",
+}
+_LAYER: Final = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "output_proj": "to_out.0",
+                 "q_norm": "norm_q", "k_norm": "norm_k"}  # fmt: skip
+_MLP: Final = {"mlp.layer1": "ff.net.0.proj", "mlp.layer2": "ff.net.2"}
+_BLOCK: Final = {
+    **{
+        f"{attention}.{original}": f"{name}.{library}"
+        for attention, name in (("self_attn", "attn1"), ("cross_attn", "attn2"))
+        for original, library in _LAYER.items()
+    },
+    **_MLP,
+    **{
+        f"adaln_modulation_{part}.{number}": f"norm{norm}.linear_{number}"
+        for norm, part in ((1, "self_attn"), (2, "cross_attn"), (3, "mlp"))
+        for number in (1, 2)
+    },
+}
+_BACK: Final = {library: original for original, library in (*_TOP.items(), *_BLOCK.items())}
+_ORIGINAL: Final = re.compile(r"blocks\.(\d+)\.(.+)")
+_LIBRARY: Final = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
+
+
+def to_original(name: str) -> str:
+    """Return upstream's name of a parameter or module of the library's network, with the suffix of an adapter kept."""
+    name = name.removeprefix("transformer.")
+    block = _LIBRARY.fullmatch(name)
+    if block is None:
+        return "net." + _swap(name, _BACK)
+    return f"net.blocks.{block[1]}.{_swap(block[2], _BACK)}"
+
+
+def to_library(name: str) -> str:
+    """Return the library's name of one of upstream's, with or without `net.`."""
+    name = name.removeprefix("net.")
+    block = _ORIGINAL.fullmatch(name)
+    if block is None:
+        return _swap(name, _TOP)
+    return f"transformer_blocks.{block[1]}.{_swap(block[2], _BLOCK)}"
+
+
+def _swap(name: str, table: dict[str, str]) -> str:
+    """Replace the longest beginning of a name that the table knows."""
+    for head in sorted(table, key=len, reverse=True):
+        if name == head or name.startswith(head + "."):
+            return table[head] + name.removeprefix(head)
+    return name
+
+
+def original_names(size: str) -> list[str]:
+    """Return every parameter of the network of a size, in upstream's names."""
+    names = ["x_embedder.proj.1.weight", "t_embedding_norm.weight"]
+    names += [f"t_embedder.1.linear_{part}.weight" for part in (1, 2)]
+    names += [f"final_layer.{part}.weight" for part in ("adaln_modulation.1", "adaln_modulation.2", "linear")]
+    names += [f"blocks.{layer}.{part}.weight" for layer in range(LAYERS[size]) for part in _BLOCK]
+    return ["net." + name for name in names]
+
+
+def library_targets(modules: str) -> tuple[str, ...]:
+    """Return the layers that get adapters, from upstream's comma-separated names; unknown ones stay as they are."""
+    table = {**_LAYER, **_MLP}
+    return tuple(_swap(name.strip(), table) for name in modules.split(",") if name.strip())

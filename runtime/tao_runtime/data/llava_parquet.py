@@ -1,0 +1,138 @@
+"""Conversations about pictures in parquet files, as LLaVA-OneVision has them: id, image, conversations."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from tao_runtime.data.annotations import ColumnBuilder
+from tao_runtime.data.clip_set import Progress
+from tao_runtime.data.facts import DatasetFacts, MediaHeader
+from tao_runtime.data.fold import At, Collector, declare, quote
+from tao_runtime.data.llava import ConversationFold
+from tao_runtime.errors import InputError
+from tao_runtime.spec.base import DatasetRef
+
+COLUMNS: Final = ("id", "image", "conversations")
+MARK: Final = "#"  # between a parquet file and a row: the path of a picture inside it
+BATCH_ROWS: Final = 64  # pictures are in the rows; this many are in memory at a time
+
+NO_COLUMN = declare(
+    "dataset/parquet-columns",
+    "error",
+    "A parquet file of conversations has the columns id, image and conversations.",
+    source="LLaVA-OneVision's own files",
+)
+NO_PICTURE = declare(
+    "dataset/parquet-image", "error", "A picture in a parquet file opens.", source="the loader opens it during the run"
+)
+
+
+def parquet_files(annotation: Path) -> list[Path]:
+    """Return the parquet files of a data set, in order. Raises InputError if there are none."""
+    files = [annotation] if annotation.is_file() else sorted(annotation.rglob("*.parquet"))
+    if not files:
+        raise InputError(f"{annotation}: no parquet file; want *.parquet with the columns {', '.join(COLUMNS)}")
+    return files
+
+
+def probe_llava_parquet(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
+    """Judge every row and open every picture's header. Raises InputError if there is no file, or one is broken."""
+    annotation, digest = Path(ref.annotation), hashlib.sha256()
+    findings = Collector(where=ref.annotation_key, file=str(annotation))
+    turns, columns = ConversationFold(ref.conversation_key), ColumnBuilder()
+    media: list[MediaHeader] = []
+    for number, (file, row, record) in enumerate(_rows(annotation, digest, findings)):
+        findings.failed = False
+        turns.see(number, record, findings)
+        header = _picture(record.get("image"), Path(f"{file}{MARK}{row}"), number, findings)
+        indices = [len(media)] if header is not None else []
+        media += [header] if header is not None else []
+        columns.add(number, 0, turns, indices, float("nan"), usable=not findings.failed)
+        if progress is not None and not number % 1000:
+            progress(f"{ref.label} rows", number)
+    found = findings.findings()
+    return DatasetFacts(ref.label, annotation, annotation, digest.hexdigest(), columns.freeze(), tuple(media), found)
+
+
+def _rows(annotation: Path, digest: Any, findings: Collector) -> Iterator[tuple[Path, int, Mapping[str, object]]]:
+    for file in parquet_files(annotation):
+        try:
+            table = pq.ParquetFile(file)
+            missing = [name for name in COLUMNS if name not in table.schema_arrow.names]
+            digest.update(f"{file.name}\0{file.stat().st_size}\0{table.metadata.num_rows}\0".encode())
+            if missing:
+                findings.add(NO_COLUMN, f"no column {', '.join(missing)}", ", ".join(COLUMNS), at=At(file=str(file)))
+                continue
+            row = 0
+            for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=list(COLUMNS)):
+                for record in batch.to_pylist():
+                    yield file, row, record
+                    row += 1
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file}: {str(error).splitlines()[0]}; want a parquet file") from None
+
+
+def _picture(value: object, path: Path, number: int, findings: Collector) -> MediaHeader | None:
+    """Return the header of a row's picture; None for a row without one, or with one that does not open."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if data is None:
+        return None
+    if not isinstance(data, bytes):
+        findings.add(NO_PICTURE, quote(data), "the bytes of a picture", at=At(number, "/image"))
+        return None
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            return MediaHeader(path, "image", width, height, 1, 0.0, (image.format or "").lower(), len(data))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        findings.add(NO_PICTURE, str(error).split(" <")[0] or "not a picture", "a picture", at=At(number, "/image"))
+        return None
+
+
+@lru_cache(maxsize=4)
+def _starts(annotation: Path) -> tuple[tuple[Path, int], ...]:
+    """Return each file with the number of its first row."""
+    starts, first = [], 0
+    for file in parquet_files(annotation):
+        starts.append((file, first))
+        first += pq.ParquetFile(file).metadata.num_rows
+    return tuple(starts)
+
+
+def read_row(annotation: Path, offset: int, size: int = 0) -> Mapping[str, object]:
+    """Return row `offset` of a data set, its picture as a path that `read_picture` takes."""
+    file, first = [entry for entry in _starts(annotation) if entry[1] <= offset][-1]
+    record = _row(file, offset - first, ("id", "conversations"))
+    picture = _row(file, offset - first, ("image",))["image"]
+    has = picture.get("bytes") if isinstance(picture, dict) else picture
+    return {**record, "image": f"{file}{MARK}{offset - first}"} if has is not None else record
+
+
+def read_picture(path: Path) -> bytes:
+    """Return the bytes of a picture inside a parquet file: `file.parquet#row`."""
+    file, _, row = str(path).rpartition(MARK)
+    picture = _row(Path(file), int(row), ("image",))["image"]
+    data = picture.get("bytes") if isinstance(picture, dict) else picture
+    assert isinstance(data, bytes)
+    return data
+
+
+def _row(file: Path, row: int, names: tuple[str, ...]) -> dict[str, Any]:
+    """Read one row by the row group it is in."""
+    table = pq.ParquetFile(file)
+    for group in range(table.num_row_groups):
+        count = table.metadata.row_group(group).num_rows
+        if row < count:
+            (found,) = table.read_row_group(group, columns=list(names)).slice(row, 1).to_pylist()
+            return dict(found)
+        row -= count
+    raise InputError(f"{file}: has no row {row}")

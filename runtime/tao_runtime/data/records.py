@@ -1,0 +1,33 @@
+"""Read one record of a data set again, by the place that probing noted, whatever the layout of the data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from tao_runtime.data.llava_parquet import read_row
+from tao_runtime.data.videophy2 import read_entry
+
+
+def read_json_record(annotation: Path, offset: int, size: int) -> Mapping[str, object]:
+    """Read an object of a JSON array, or of JSON lines."""
+    with annotation.open("rb") as file:
+        file.seek(offset)
+        value = json.loads(file.read(size))
+    assert isinstance(value, dict)
+    return value
+
+
+READERS: Final[dict[str, Callable[[Path, int, int], Mapping[str, object]]]] = {
+    "llava": read_json_record,
+    "video-jsonl": read_json_record,
+    "llava-parquet": read_row,
+    "videophy2": read_entry,
+}
+
+
+def read_record(layout: str, annotation: Path, offset: int, size: int) -> Mapping[str, object]:
+    """Return a record as a LLaVA or clip record."""
+    return READERS[layout](annotation, offset, size)

@@ -1,0 +1,115 @@
+"""Precomputed caption embeddings: one file per clip, [tokens, 1024] float16, read without running what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tao_runtime.data.numpy_pickle import UnsafePickleError, read_arrays
+
+MAX_TOKENS: Final = 512
+WIDTH: Final = 1024
+TENSOR: Final = "t5_xxl"
+CAPTION_KEY: Final = "caption_sha256"  # in the metadata: which text was embedded
+SUFFIXES: Final = (".safetensors", ".pickle")  # in this order of preference
+_MAX_HEADER: Final = 1 << 20
+
+
+class EmbeddingError(ValueError):
+    """The file is not an embedding; says what was seen. `unsafe`: it would have run something."""
+
+    def __init__(self, message: str, *, unsafe: bool = False) -> None:
+        self.unsafe = unsafe
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """What a file holds."""
+
+    values: npt.NDArray[np.float16]  # [tokens, 1024]
+    caption_sha256: str | None  # None: the file does not say
+
+
+def caption_hash(text: str) -> str:
+    """Return what an embedding file says of the caption it was made from."""
+    return hashlib.sha256(text.strip().encode()).hexdigest()
+
+
+def find_embedding(folder: Path, stem: str) -> Path | None:
+    """Return the embedding file of a clip, the safe format first."""
+    return next((path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()), None)
+
+
+def read_embedding(path: Path) -> Embedding:
+    """Read an embedding. Raises EmbeddingError for a wrong shape or type, or for a pickle that is more than arrays."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EmbeddingError(error.strerror or str(error)) from None
+    if path.suffix == ".safetensors":
+        values, caption = _safetensors(data)
+    else:
+        values, caption = _pickle(data), None
+    if values.ndim == 3 and values.shape[0] == 1:
+        values = values[0]
+    if values.ndim != 2 or values.shape[1] != WIDTH or not 0 < values.shape[0] <= MAX_TOKENS:
+        raise EmbeddingError(f"shape {list(values.shape)}; want [1 to {MAX_TOKENS}, {WIDTH}]")
+    if values.dtype != np.float16:
+        raise EmbeddingError(f"type {values.dtype}; want float16")
+    if not np.isfinite(values).all():
+        raise EmbeddingError("values that are not finite; want finite numbers")
+    return Embedding(values, caption)
+
+
+def write_embedding(path: Path, values: npt.NDArray[np.float16], *, caption: str) -> None:
+    """Write an embedding with the hash of its caption, whole or not at all."""
+    values = np.ascontiguousarray(values, dtype=np.float16)
+    tensor = {"dtype": "F16", "shape": list(values.shape), "data_offsets": [0, values.nbytes]}
+    header = json.dumps({"__metadata__": {CAPTION_KEY: caption_hash(caption)}, TENSOR: tensor}).encode()
+    header += b" " * (-len(header) % 8)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(struct.pack("<Q", len(header)) + header + values.tobytes())
+    temporary.replace(path)
+
+
+def padded(values: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """Return [512, 1024]: the tokens, then zeros, as training and pipelines give it to the network."""
+    out = np.zeros((MAX_TOKENS, WIDTH), np.float16)
+    out[: len(values)] = values
+    return out
+
+
+def _safetensors(data: bytes) -> tuple[npt.NDArray[Any], str | None]:
+    try:
+        (length,) = struct.unpack_from("<Q", data)
+        if length > _MAX_HEADER:
+            raise EmbeddingError("not a safetensors file")
+        header = json.loads(data[8 : 8 + length])
+        caption = header.pop("__metadata__", {}).get(CAPTION_KEY)
+        (tensor,) = header.values()
+        first, last = tensor["data_offsets"]
+        dtype = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[tensor["dtype"]]
+        raw = data[8 + length + first : 8 + length + last]
+        return np.frombuffer(raw, dtype=dtype).reshape(tensor["shape"]), caption
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, EmbeddingError):
+            raise
+        raise EmbeddingError("not a safetensors file with one tensor of numbers") from None
+
+
+def _pickle(data: bytes) -> npt.NDArray[Any]:
+    try:
+        arrays = read_arrays(data)
+    except UnsafePickleError as error:
+        raise EmbeddingError(f"a pickle that is more than arrays: {error}", unsafe=True) from None
+    if len(arrays) != 1:
+        raise EmbeddingError(f"{len(arrays)} arrays; want one")
+    return arrays[0]

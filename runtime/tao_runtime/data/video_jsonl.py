@@ -1,0 +1,82 @@
+"""A file with one clip a line: vision_path, and t2w_windows with a caption each (`docs/dataset_jsonl.md` upstream)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from tao_runtime.data.captions import KEYS, caption_of
+from tao_runtime.data.clip_set import BAD_WINDOW, MALFORMED, NO_CAPTION, OUTSIDE, TO_THE_END, ClipSet, Progress, Row
+from tao_runtime.data.clips import Window
+from tao_runtime.data.facts import DatasetFacts
+from tao_runtime.data.fold import At, Collector, quote
+from tao_runtime.data.json_stream import iter_array
+from tao_runtime.spec.base import DatasetRef
+
+
+def probe_video_jsonl(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
+    """Read every record and every clip's header. Raises InputError if the file cannot be read at all."""
+    annotation, digest = Path(ref.annotation), hashlib.sha256()
+    clips = ClipSet(ref, annotation, Path(ref.media) if ref.media else annotation.parent)
+    for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
+        clips.findings.failed = False
+        windows = _windows(index, record, clips.findings) if isinstance(record, dict) else []
+        file = _file(index, record, clips) if isinstance(record, dict) else None
+        if not isinstance(record, dict):
+            clips.findings.add(MALFORMED, quote(record), "an object", at=At(index))
+        usable = not clips.findings.failed and bool(windows)
+        clips.rows.append(Row(file or clips.root, windows, offset, size, usable))
+        if progress is not None and not index % 1000:
+            progress(f"{ref.label} records", index)
+    return clips.facts(digest.hexdigest(), progress)
+
+
+def _file(index: int, record: Mapping[str, object], clips: ClipSet) -> Path | None:
+    name = record.get("vision_path")
+    if not isinstance(name, str) or not name:
+        clips.findings.add(MALFORMED, f"vision_path: {quote(name)}", "the path of a clip", at=At(index, "/vision_path"))
+        return None
+    if "://" in name:
+        clips.findings.add(OUTSIDE, name, "a local file", at=At(index, "/vision_path"), fix="copy it here first")
+        return None
+    path = clips.root / name
+    if not Path(name).is_absolute() and not path.resolve().is_relative_to(clips.root.resolve()):
+        clips.findings.add(OUTSIDE, name, f"a path inside {clips.root}", at=At(index, "/vision_path"))
+        return None
+    return path
+
+
+def _windows(index: int, record: Mapping[str, object], findings: Collector) -> list[tuple[Window, int, bool]]:
+    given = record.get("t2w_windows")
+    if not isinstance(given, list) or not given:
+        findings.add(MALFORMED, f"t2w_windows: {quote(given)}", "a list of windows", at=At(index, "/t2w_windows"))
+        return []
+    found = []
+    for number, item in enumerate(given):
+        at = At(index, f"/t2w_windows/{number}")
+        window = _window(item, findings, at)
+        if window is None:
+            continue
+        caption = caption_of(item)
+        if caption is None:
+            findings.add(NO_CAPTION, "no caption", f"text under {KEYS[0]} or {KEYS[-1]}", at=at)
+        text = caption.text.encode(errors="surrogatepass") if caption else b""
+        found.append((window, len(text), caption.structured if caption else False))
+    return found
+
+
+def _window(item: object, findings: Collector, at: At) -> Window | None:
+    table: Mapping[str, object] = item if isinstance(item, dict) else {}
+    first, last, interval = table.get("start_frame"), table.get("end_frame"), table.get("temporal_interval", 1)
+    # bool is an int to Python, and 2**31 frames are a year of video
+    numbers = [one for one in (first, last, interval) if type(one) is int and 0 <= one < TO_THE_END]
+    if len(numbers) < 3:
+        findings.add(BAD_WINDOW, quote(item), "whole numbers start_frame, end_frame, temporal_interval", at=at)
+        return None
+    window = Window(*numbers)
+    if window.last < window.first or window.interval < 1:
+        saw = f"start_frame {first}, end_frame {last}, temporal_interval {interval}"
+        findings.add(BAD_WINDOW, saw, "an end after the start, and an interval of at least 1", at=at)
+        return None
+    return window

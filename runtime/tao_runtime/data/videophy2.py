@@ -1,0 +1,107 @@
+"""The VideoPhy-2 layout: a folder with meta.json, media/<id>.mp4 and text/<id>.json, one conversation a clip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from tao_runtime.data.annotations import ColumnBuilder
+from tao_runtime.data.clip_set import Progress
+from tao_runtime.data.facts import DatasetFacts, MediaHeader
+from tao_runtime.data.fold import At, Collector, declare, quote
+from tao_runtime.data.json_stream import iter_array
+from tao_runtime.data.llava import ConversationFold, IdFold
+from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.references import MediaFold
+from tao_runtime.errors import Finding
+from tao_runtime.spec.base import DatasetRef
+
+META, MEDIA, TEXT = "meta.json", "media", "text"
+ID_KEYS: Final = ("id", "uuid", "video_id")
+TURN_KEYS: Final = ("conversations", "messages")
+
+BAD_ENTRY = declare(
+    "dataset/meta-entry",
+    "error",
+    "An entry of meta.json is an id, or an object with one; text/<id>.json holds its turns.",
+    source="seed guide: videophy2_{train,val}/{meta.json, media/, text/}",
+)
+
+
+def meta_of(folder: Path) -> Path:
+    """Return the annotation file of a folder."""
+    return folder / META if folder.is_dir() else folder
+
+
+def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
+    """Judge every entry, its turns and its clip's header. Raises InputError if meta.json cannot be read."""
+    meta, digest = meta_of(Path(ref.annotation)), hashlib.sha256()
+    findings = Collector(where=ref.annotation_key, file=str(meta))
+    turns, columns, ids = ConversationFold("conversations"), ColumnBuilder(), IdFold()
+    media = MediaFold(meta.parent, turns)
+    for index, offset, size, entry in iter_array(meta, on_bytes=digest.update):
+        findings.failed = False
+        record = record_of(meta.parent, entry)
+        if record is None:
+            findings.add(BAD_ENTRY, quote(entry), f"an entry with {TEXT}/<id>.json beside it", at=At(index))
+            columns.add(offset, size, None, (), math.nan, usable=False)
+            continue
+        digest.update(json.dumps(record, sort_keys=True).encode())
+        for fold in (turns, media, ids):
+            fold.see(index, record, findings)
+        columns.add(offset, size, turns, media.current, math.nan, usable=not findings.failed)
+        if progress is not None and not index % 1000:
+            progress(f"{ref.label} entries", index)
+    ids.finish(findings)
+    results = probe_media(media.files, where=ref.media_key, cache=cache_path())
+    broken = [result for result in results if isinstance(result, Finding)]
+    headers = tuple(result if isinstance(result, MediaHeader) else None for result in results)
+    frozen = columns.freeze()
+    for record_number in range(len(frozen)):
+        if any(headers[number] is None for number in frozen.media_of(record_number)):
+            frozen.usable[record_number] = False
+    found = (*findings.findings(), *broken[:20])
+    return DatasetFacts(ref.label, meta, meta.parent, digest.hexdigest(), frozen, headers, found)
+
+
+def read_entry(annotation: Path, offset: int, size: int) -> Mapping[str, object]:
+    """Return the record of the entry at a place of meta.json."""
+    with annotation.open("rb") as file:
+        file.seek(offset)
+        record = record_of(annotation.parent, json.loads(file.read(size)))
+    assert record is not None
+    return record
+
+
+def record_of(folder: Path, entry: object) -> dict[str, object] | None:
+    """Return the LLaVA record of an entry; None if it has no id, or no turns beside it."""
+    table: Mapping[str, object] = entry if isinstance(entry, dict) else {}
+    name = entry if isinstance(entry, str) else next((table[key] for key in ID_KEYS if key in table), None)
+    if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
+        return None
+    given = next((table[key] for key in TURN_KEYS if key in table), None)
+    turns = _turns(given if given is not None else _read(folder / TEXT / f"{name}.json"))
+    if turns is None:
+        return None
+    media = table.get("media") or table.get("video") or f"{MEDIA}/{name}.mp4"
+    return {"id": name, "video": media, "conversations": turns}
+
+
+def _read(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _turns(value: object) -> list[dict[str, object]] | None:
+    """Return turns as LLaVA writes them, from its own form or from role and content."""
+    if isinstance(value, dict):
+        value = next((value[key] for key in TURN_KEYS if key in value), None)
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        return None
+    return [turn if "from" in turn else {"from": turn.get("role"), "value": turn.get("content")} for turn in value]

@@ -1,0 +1,74 @@
+"""Which clips of a data set are trained on: every window asked, what is left out counted by reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from tao_runtime.data.clips import Clip, ClipRules, Drop, Window, decide, starts
+from tao_runtime.data.facts import DatasetFacts, Facts, WindowColumns
+from tao_runtime.plan.model import DatasetPlan
+from tao_runtime.spec.base import DatasetRef
+
+
+def windows_of(columns: WindowColumns, record: int) -> Iterator[Window]:
+    """Yield the windows of a clip, in order."""
+    for number in range(int(columns.start[record]), int(columns.start[record + 1])):
+        yield Window(int(columns.first[number]), int(columns.last[number]), int(columns.interval[number]))
+
+
+def samples_of(facts: DatasetFacts, record: int, rules: ClipRules) -> list[Clip | Drop]:
+    """Return what each window of a clip gives; where the unit is a start, each possible start is a window."""
+    assert facts.windows is not None
+    (index,) = facts.columns.media_of(record)
+    header = facts.media[index]
+    windows = list(windows_of(facts.windows, record))
+    if rules.unit == "start" and header is not None:
+        windows = starts(header, rules) or windows
+    return [decide(header, window, rules) for window in windows]
+
+
+def make_clip_dataset(facts: Facts, ref: DatasetRef, rules: ClipRules) -> DatasetPlan:
+    """Return the data set of a plan: how many samples an epoch has, which clips give none, and why windows do not.
+
+    `dropped` counts windows; clips with an error of their own are in the report, and count as `unusable`.
+    """
+    data = facts.datasets.get(ref.label)
+    if data is None:
+        return DatasetPlan(annotation=ref.annotation, media_root=ref.media, num_records=None, format=ref.format)
+    dropped: Counter[str] = Counter()
+    exclude, count = [], 0
+    for record in range(data.num_records):
+        if not data.columns.usable[record]:
+            dropped["unusable"] += 1
+            exclude.append(record)
+            continue
+        found = samples_of(data, record, rules)
+        kept = sum(isinstance(each, Clip) for each in found)
+        dropped.update(each.reason for each in found if isinstance(each, Drop))
+        if not kept:
+            exclude.append(record)
+        count += min(kept, 1) if rules.unit == "clip" else kept
+    return DatasetPlan(
+        annotation=str(data.annotation),
+        media_root=str(data.media_root),
+        num_records=count,
+        sha256=data.sha256,
+        exclude=tuple(exclude),
+        format=ref.format,
+        dropped=dict(dropped),
+    )
+
+
+def longest_clip(facts: Facts, label: str, rules: ClipRules) -> tuple[int | None, int | None]:
+    """Return the most tokens that a sample has, without text, and its record."""
+    data = facts.datasets.get(label)
+    if data is None:
+        return None, None
+    found = (
+        (clip.tokens, record)
+        for record in data.columns.usable.nonzero()[0].tolist()
+        for clip in samples_of(data, record, rules)
+        if isinstance(clip, Clip)
+    )
+    return max(found, default=(None, None))

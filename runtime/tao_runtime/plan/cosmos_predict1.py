@@ -1,0 +1,59 @@
+"""Plans of Predict1: EDM with a learned variance, every start of every clip a sample, text by T5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tao_runtime.data import cosmos_predict1 as dry
+from tao_runtime.data.facts import Facts
+from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
+from tao_runtime.plan.model import AnyPlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
+from tao_runtime.plan.world import (
+    World,
+    clip_rules,
+    plan_world_evaluate,
+    plan_world_train,
+)
+from tao_runtime.spec.cosmos_predict1 import EvaluateSpec, InferenceSpec, TrainSpec
+
+# `config/base/model.py` and `models/model_image.py` of upstream: what is used, not the class defaults of its SDE.
+NOISE = NoisePlan(
+    objective="edm",
+    draw="lognormal",
+    mean=0.0,
+    std=1.0,
+    sigma_data=0.5,
+    sigma_min=0.0002,
+    sigma_max=80.0,
+    learned_variance=True,
+)
+
+
+def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
+    """Return the plan of a training run."""
+    model = spec.model
+    noise = NOISE.model_copy(update={"loss_scale": model.loss_scale, "scale_by_frames": model.adjust_video_noise})
+    condition = ConditionPlan(frames={0: 1.0}, text_dropout=model.text_dropout)
+    world = World(dry.LATENT, noise, condition, dry.library_targets(model.lora_target_modules))
+    return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, dry.LATENT, every_start=True))
+
+
+def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
+    """Return the plan of an evaluation."""
+    world = World(dry.LATENT, NOISE, ConditionPlan(frames={0: 1.0}, text_dropout=0.0))
+    levels = fixed_sigmas(spec.evaluate.num_noise_levels, mean=NOISE.mean, std=NOISE.std)
+    rules = clip_rules(spec.dataset, dry.LATENT, every_start=True)
+    return plan_world_evaluate(spec, facts, world, rules, levels)
+
+
+def plan_inference(spec: InferenceSpec, facts: Facts) -> VideoInferencePlan:
+    """Return the plan of an inference."""
+    return plan_video_inference(spec, facts)
+
+
+PLANNERS: Mapping[str, Callable[..., AnyPlan]] = {
+    "train": plan_train,
+    "evaluate": plan_evaluate,
+    "inference": plan_inference,
+}

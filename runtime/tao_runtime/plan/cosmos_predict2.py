@@ -1,0 +1,77 @@
+"""Plans of Predict2: rectified flow with log-normal noise, leading frames given, one start of each clip, text by T5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tao_runtime.data import cosmos_predict2 as dry
+from tao_runtime.data.facts import Facts
+from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
+from tao_runtime.plan.model import AnyPlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
+from tao_runtime.plan.world import (
+    World,
+    clip_rules,
+    plan_world_evaluate,
+    plan_world_train,
+)
+from tao_runtime.spec.cosmos_predict2 import EvaluateSpec, InferenceSpec, TrainSpec
+
+# `models/video2world_model.py` and `schedulers/rectified_flow_scheduler.py` of upstream.
+NOISE = NoisePlan(
+    objective="rectified_flow",
+    draw="lognormal",
+    mean=0.0,
+    std=1.0,
+    sigma_data=1.0,
+    sigma_min=0.002,
+    sigma_max=80.0,
+    scale_by_frames=True,
+    high_ratio=0.05,
+    loss_scale=10.0,
+)
+
+
+def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
+    """Return the plan of a training run."""
+    model = spec.model
+    noise = NOISE.model_copy(
+        update={
+            "loss_scale": model.loss_scale,
+            "scale_by_frames": model.adjust_video_noise,
+            "high_ratio": model.high_sigma_ratio,
+        }
+    )
+    low, high = (
+        model.min_num_conditional_frames,
+        max(model.min_num_conditional_frames, model.max_num_conditional_frames),
+    )
+    condition = _condition(low, high, sigma=model.sigma_conditional, dropout=model.text_dropout)
+    world = World(dry.LATENT, noise, condition, dry.library_targets(model.lora_target_modules))
+    return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, dry.LATENT, every_start=False))
+
+
+def _condition(low: int, high: int, *, sigma: float, dropout: float) -> ConditionPlan:
+    share = 1.0 / (high - low + 1)
+    frames = dict.fromkeys(range(low, high + 1), share)
+    return ConditionPlan(frames=frames, sigma=sigma, mask_channel=True, text_dropout=dropout)
+
+
+def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
+    """Return the plan of an evaluation: one latent frame is given, as where a picture is continued."""
+    world = World(dry.LATENT, NOISE, _condition(1, 1, sigma=1e-4, dropout=0.0))
+    levels = [sigma / (1 + sigma) for sigma in fixed_sigmas(spec.evaluate.num_noise_levels, mean=0.0, std=1.0)]
+    rules = clip_rules(spec.dataset, dry.LATENT, every_start=False).model_copy(update={"selection": "first"})
+    return plan_world_evaluate(spec, facts, world, rules, levels)
+
+
+def plan_inference(spec: InferenceSpec, facts: Facts) -> VideoInferencePlan:
+    """Return the plan of an inference."""
+    return plan_video_inference(spec, facts)
+
+
+PLANNERS: Mapping[str, Callable[..., AnyPlan]] = {
+    "train": plan_train,
+    "evaluate": plan_evaluate,
+    "inference": plan_inference,
+}

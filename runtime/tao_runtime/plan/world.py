@@ -1,0 +1,130 @@
+"""What the plans of the Predict families share: clips of one length and size, T5 text, and samples per rank."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tao_runtime.data.clips import ClipRules, LatentGeometry
+from tao_runtime.data.facts import Facts
+from tao_runtime.data.t5 import MAX_TOKENS, WIDTH
+from tao_runtime.data.vision import SamplingPlan
+from tao_runtime.plan import structured
+from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
+from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
+from tao_runtime.plan.model import (
+    LOAD_TIMEOUT_S,
+    DataPlan,
+    EstimatePlan,
+    LoadingPlan,
+    ModelPlan,
+    TrainPlan,
+    VideoEvaluatePlan,
+)
+from tao_runtime.plan.video_answer import make_sampler, make_tuned
+from tao_runtime.spec.structured.world import FolderKeys
+
+PROMPT_FORMAT = "t5/caption"
+BESIDE_TOKENIZER, BESIDE_ENCODER = "vae", "text_encoder"  # folders of a model in the library's layout
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What one of the families says of itself."""
+
+    latent: LatentGeometry
+    noise: NoisePlan
+    condition: ConditionPlan
+    targets: tuple[str, ...] = ()  # layers that get adapters, in the library's names
+
+
+def clip_rules(data: FolderKeys, latent: LatentGeometry, *, every_start: bool) -> ClipRules:
+    """Return how clips become samples: each possible start is one, or one start of each clip is drawn."""
+    return ClipRules(
+        sizes=((data.video_size[0], data.video_size[1]),),
+        num_frames=data.num_frames,
+        interval=data.sequence_interval,
+        selection="first" if every_start else "random",
+        unit="start" if every_start else "clip",
+        start_interval=getattr(data, "start_frame_interval", 1),
+        latent=latent,
+    )
+
+
+def _diffusion(world: World, data: FolderKeys, places: dict[str, str], network: str) -> DiffusionPlan:
+    height, width = data.video_size
+    return DiffusionPlan(
+        noise=world.noise,
+        condition=world.condition,
+        text=TextPlan(kind="t5", max_tokens=MAX_TOKENS, width=WIDTH, encoder=places.get("text_encoder")),
+        tokenizer=places.get("tokenizer", BESIDE_TOKENIZER),
+        latent_shape=world.latent.shape(data.num_frames, height, width),
+        network=network,
+    )
+
+
+def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) -> TrainPlan:
+    """Return the plan of a training run of a Predict family, whose spec has the shared sections."""
+    model, trainer, data = spec.model, spec.trainer, spec.dataloader_train
+    mesh, data_parallel = structured.make_mesh(model.parallelism, trainer, facts)
+    places = {ref.label: structured.place(ref, facts) for ref in spec.models()}
+    train = make_clip_dataset(facts, spec.datasets()[0], rules)
+    batch = structured.make_batch(trainer, data_parallel, micro=data.batch_size, pack=None, seed=data.seed)
+    longest, record = longest_clip(facts, "train", rules)
+    lora = structured.make_lora(model.lora_rank, model.lora_alpha, world.targets)
+    return TrainPlan(
+        family=spec.family,
+        spec_sha256=spec.sha256,
+        output_dir=spec.output_dir(),
+        seed=data.seed,
+        model=ModelPlan(
+            path=places["model"],
+            max_length=rules.latent.tokens(data.num_frames, *data.video_size),
+            dtype=model.precision,
+            lora=lora if model.train_architecture == "lora" else None,
+            skip_loading=tuple(spec.checkpoint.keys_to_skip_loading),
+        ),
+        data=DataPlan(
+            train=train,
+            sampling=SamplingPlan(),
+            clips=rules,
+            prompt_format=PROMPT_FORMAT,
+            loading=LoadingPlan(num_workers=data.num_workers, timeout_s=LOAD_TIMEOUT_S),
+        ),
+        batch=batch,
+        steps=structured.make_steps(trainer, train.num_records, batch),
+        optimizer=structured.make_optimizer(spec.optimizer, trainer),
+        schedule=structured.make_schedule(spec.scheduler, trainer.max_iter),
+        mesh=mesh,
+        precision=structured.make_precision(model, trainer),
+        checkpoint=structured.make_checkpoint(spec.checkpoint),
+        validation=structured.no_validation(),
+        logging=structured.make_logging(spec.job, trainer),
+        estimate=EstimatePlan(max_tokens=longest, max_tokens_record=record),
+        diffusion=_diffusion(world, data, places, model.size),
+        ema=structured.make_ema(model.ema),
+        recompute=structured.make_recompute(model),
+    )
+
+
+def plan_world_evaluate(
+    spec: Any, facts: Facts, world: World, rules: ClipRules, levels: Sequence[float]
+) -> VideoEvaluatePlan:
+    """Return the plan of an evaluation of a Predict family."""
+    judge = spec.evaluate
+    places = {ref.label: structured.place(ref, facts) for ref in spec.models()}
+    return VideoEvaluatePlan(
+        family=spec.family,
+        spec_sha256=spec.sha256,
+        output_dir=spec.output_dir(),
+        model=make_tuned(spec.model, facts),
+        data=make_clip_dataset(facts, spec.datasets()[0], rules),
+        clips=rules,
+        diffusion=_diffusion(world, spec.dataset, {"text_encoder": BESIDE_ENCODER, **places}, "as loaded"),
+        sampler=make_sampler(judge),
+        noise_levels=tuple(levels),
+        num_videos=judge.num_videos,
+        limit=judge.limit if judge.limit > 0 else None,
+        world=facts.host.world_size or max(1, facts.host.num_gpus),
+    )

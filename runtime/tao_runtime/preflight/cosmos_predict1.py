@@ -1,0 +1,28 @@
+"""Rules of Predict1's specs: keys without effect. What else is judged is shared by all that makes video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tao_runtime.data.facts import Facts
+from tao_runtime.preflight.effect import without_effect
+from tao_runtime.preflight.rule import Problem, rule
+from tao_runtime.preflight.structured import effect
+
+NO_EFFECT: Final[dict[str, dict[str, str]]] = {
+    "train": {**effect.TRAIN, "model.ema.num": "the first average is kept, at model.ema.rate"},
+    "evaluate": {**effect.ANSWER, **effect.FOLDER},
+    "inference": effect.ANSWER,
+}
+
+
+@rule(
+    "cosmos_predict1/no-effect",
+    "note",
+    families=("cosmos_predict1",),
+    source="this package: accepted so that specs of the upstream code load",
+)
+def no_effect(spec: Any, facts: Facts, plan: object) -> Iterator[Problem]:
+    """A key that differs from its default and changes nothing here is named."""
+    yield from without_effect(spec, NO_EFFECT[spec.action])

@@ -1,0 +1,229 @@
+"""What is made into video: frames, sizes, what is left out, context parallelism, conditioning, captions, requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tao_runtime.data.clips import REASONS, ClipRules
+from tao_runtime.data.facts import Facts
+from tao_runtime.data.families import network_names
+from tao_runtime.errors import Severity
+from tao_runtime.plan.model import TrainPlan, VideoEvaluatePlan
+from tao_runtime.preflight.rule import Problem, rule
+from tao_runtime.preflight.structured import VIDEO
+from tao_runtime.preflight.structured.run import CP
+
+ClipsPlan = TrainPlan | VideoEvaluatePlan
+TRAINED: Final = ("train", "evaluate")
+
+
+def table_of(spec: Any) -> str:
+    """The table that names the clips."""
+    return "dataloader_train" if spec.action == "train" else "dataset"
+
+
+def rules_of(plan: ClipsPlan) -> ClipRules:
+    rules = plan.data.clips if isinstance(plan, TrainPlan) else plan.clips
+    assert rules is not None
+    return rules
+
+
+def _data(plan: ClipsPlan) -> Any:
+    return plan.data.train if isinstance(plan, TrainPlan) else plan.data
+
+
+@rule(
+    "video/frame-count",
+    "error",
+    families=VIDEO,
+    actions=("train", "evaluate", "inference"),
+    source="the tokenizers' first frame stands alone: upstream's shapes differ mid-run",
+)
+def frame_count(spec: Any, facts: Facts, plan: Any) -> Iterator[Problem]:
+    """The number of frames is one that the video tokenizer takes: 4 N + 1, or 8 N + 1."""
+    if spec.action == "inference":
+        where, count, temporal = "inference.num_frames", spec.inference.num_frames, spec.temporal
+    else:
+        rules = rules_of(plan)
+        where, count, temporal = f"{table_of(spec)}.num_frames", rules.num_frames, rules.latent.temporal
+        where = where.replace("num_frames", "num_video_frames") if spec.packs else where
+    if count is not None and (count - 1) % temporal:
+        low = (count - 1) // temporal * temporal + 1
+        saw, want = str(count), f"{temporal} N + 1: {low} or {low + temporal}"
+        yield Problem(where, saw, want, f"set it to {low}", {where: low})
+
+
+@rule(
+    "video/size",
+    "error",
+    families=VIDEO,
+    actions=("train", "evaluate", "inference"),
+    source="the tokenizers halve each side three or four times",
+)
+def size(spec: Any, facts: Facts, plan: Any) -> Iterator[Problem]:
+    """Height and width are multiples of the tokenizer's step."""
+    if spec.action == "inference":
+        where, step = "inference.size", spec.spatial
+        sizes: tuple[tuple[int, int], ...] = (spec.inference.size,)
+    else:
+        rules = rules_of(plan)
+        where, step, sizes = f"{table_of(spec)}.video_size", rules.latent.spatial, rules.sizes
+    for height, width in sizes:
+        if height % step or width % step:
+            better = [max(step, round(side / step) * step) for side in (height, width)]
+            yield Problem(where, f"{height}x{width}", f"multiples of {step}", f"set it to {better}", {where: better})
+
+
+@rule(
+    "video/no-samples",
+    "error",
+    families=VIDEO,
+    actions=TRAINED,
+    source="upstream's loader spins for ever on a data set of which it drops everything",
+)
+def no_samples(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
+    """Some clip gives a sample, and every rank gets one in each step."""
+    data = _data(plan)
+    where = f"{table_of(spec)}.{'dataset_path' if spec.packs else 'dataset_dir'}"
+    if data.num_records == 0 and data.dropped:
+        saw = f"no sample: {_counts(data.dropped)}"
+        yield Problem(where, saw, "clips that are long enough", "ask for fewer frames, or give longer clips")
+    elif isinstance(plan, TrainPlan) and data.num_records and plan.steps.per_epoch == 0:
+        saw = f"{data.num_records} samples, and a global batch of {plan.batch.global_batch}"
+        yield Problem(where, saw, "at least one global batch", "use fewer processes, or give more clips")
+
+
+@rule(
+    "video/dropped",
+    "warning",
+    families=VIDEO,
+    actions=TRAINED,
+    source="a run that says it trained on all of its data should have; upstream drops with a log line",
+)
+def dropped(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
+    """Every window gives a sample; what does not is counted by reason."""
+    data = _data(plan)
+    for reason, count in data.dropped.items():
+        if reason == "unusable" or not data.num_records:
+            continue
+        yield Problem(
+            f"{table_of(spec)}.{'dataset_path' if spec.packs else 'dataset_dir'}",
+            f"{count:,} windows left out ({reason}): {REASONS[reason]}",
+            "none left out",
+            file=data.annotation,
+        )
+
+
+def _counts(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in dropped.items())
+
+
+@rule(
+    "video/context-parallel",
+    "error",
+    families=VIDEO,
+    actions=("train",),
+    source="upstream splits latent frames over the ranks of a group, and heads by an all-to-all",
+)
+def context_parallel(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """The context-parallel degree divides the heads and, where samples have one length, their latent frames."""
+    degree = plan.mesh.cp
+    heads = network_names(spec.family).HEADS[spec.model.size]
+    if degree > 1 and heads % degree:
+        # Upstream's ring of keys and values has no such limit; heads that are dealt out by an all-to-all do.
+        severity: Severity = "warning" if spec.ring_attention else "error"
+        saw = f"{degree}, and the network has {heads} heads"
+        yield Problem(CP, saw, f"a divisor of {heads}, where heads are dealt to the processes", severity=severity)
+    shape = plan.diffusion.latent_shape if plan.diffusion else None
+    if degree > 1 and shape is not None and shape[1] % degree:
+        yield Problem(CP, f"{degree}, and a sample has {shape[1]} latent frames", f"a divisor of {shape[1]}")
+
+
+@rule(
+    "video/conditioning",
+    "error",
+    families=VIDEO,
+    actions=TRAINED,
+    source="upstream caps the number of given frames in silence; with all given nothing is learned",
+)
+def conditioning(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
+    """Given frames are numbers with shares that are not all 0, and leave a latent frame to be made."""
+    if spec.packs:
+        where = f"{table_of(spec)}.conditioning"
+        shares = (spec.dataloader_train if spec.action == "train" else spec.dataset).conditioning
+        wrong = [count for count in shares if not count.isdigit()]
+        if wrong:
+            yield Problem(where, f"{wrong[0]!r} as a number of frames", "whole numbers from 0")
+        if not sum(shares.values()):
+            yield Problem(where, "shares that are all 0", "at least one above 0")
+    elif spec.action == "train" and hasattr(spec.model, "min_num_conditional_frames"):
+        where = "model.max_num_conditional_frames"
+        low, high = spec.model.min_num_conditional_frames, spec.model.max_num_conditional_frames
+        if high < low:
+            yield Problem(
+                where, f"{high}", f"at least min_num_conditional_frames = {low}", f"set it to {low}", {where: low}
+            )
+        shape = plan.diffusion.latent_shape if plan.diffusion else None
+        if shape is not None and max(low, high) >= shape[1]:
+            yield Problem(where, f"{max(low, high)}", f"fewer than the {shape[1]} latent frames of a sample")
+
+
+@rule(
+    "video/caption-length",
+    "warning",
+    families=VIDEO,
+    actions=("train",),
+    source="upstream cuts a longer caption off, JSON in the middle",
+)
+def caption_length(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """No caption can be longer than the limit: a text never has more tokens than bytes."""
+    data = facts.datasets.get("train")
+    limit = plan.diffusion.text.max_tokens if plan.diffusion else None
+    if data is None or data.windows is None or limit is None or plan.diffusion is None:
+        return
+    if plan.diffusion.text.kind == "t5" and data.windows.embedded.all():
+        return
+    longest = int(data.windows.caption_bytes.max(initial=0))
+    over = int((data.windows.caption_bytes > limit).sum())
+    if over:
+        where = f"{table_of(spec)}.{'max_caption_tokens' if spec.packs else 'dataset_dir'}"
+        saw = f"{over:,} captions may be longer than {limit:,} tokens (up to {longest:,}, by their bytes)"
+        yield Problem(where, saw, "shorter captions", file=str(data.annotation))
+
+
+@rule(
+    "video/embedding-missing",
+    "error",
+    families=VIDEO,
+    actions=("train",),
+    source="upstream's loader reads t5_xxl/<clip>.pickle of every clip",
+)
+def embedding_missing(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """Every clip has the embedding of its caption, or a text encoder makes them."""
+    data = facts.datasets.get("train")
+    if data is None or data.windows is None or plan.diffusion is None or plan.diffusion.text.kind != "t5":
+        return
+    missing = int((~data.windows.embedded & data.columns.usable).sum())
+    if missing and plan.diffusion.text.encoder is None:
+        saw = f"no text encoder, and {missing:,} clips without t5_xxl/<clip>.safetensors or .pickle"
+        yield Problem("model.text_encoder", saw, "an encoder, or an embedding for each clip", file=str(data.annotation))
+
+
+@rule(
+    "video/request",
+    "error",
+    families=VIDEO,
+    actions=("inference",),
+    source="a video of nothing is no answer",
+)
+def request(spec: Any, facts: Facts, plan: object) -> Iterator[Problem]:
+    """There is one prompt or a file of them; a picture or clip is given exactly where the model goes on from one."""
+    ask = spec.inference
+    if bool(ask.prompt) == bool(ask.prompts_path):
+        saw = "both prompt and prompts_path" if ask.prompt else "neither prompt nor prompts_path"
+        yield Problem("inference.prompt", saw, "one of the two")
+    if ask.input_path and not spec.takes_input:
+        yield Problem("inference.input_path", ask.input_path, "nothing: this model makes video from text alone")
+    if not ask.input_path and not ask.prompts_path and spec.takes_input == "always":
+        yield Problem("inference.input_path", "nothing", "the picture or clip that the video goes on from")

@@ -1,0 +1,45 @@
+"""Evaluation and inference of Predict1."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tao_runtime.spec.base import DatasetRef, ModelRef
+from tao_runtime.spec.cosmos_predict1.train import StartKeys, TextSpec, WorldJob
+from tao_runtime.spec.field import REQUIRED, table
+from tao_runtime.spec.structured.video import Request, Scoring, TunedModel
+
+
+class EvaluateSpec(TextSpec):
+    """Loss of a text-to-video model on clips it was not trained on, at fixed noise, and videos beside them."""
+
+    action: ClassVar[str] = "evaluate"
+
+    job: WorldJob = table(WorldJob(), "Name and place of a run.")
+    model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
+    dataset: StartKeys = table(
+        REQUIRED, "A folder with videos/, metas/ and, where embedded before, t5_xxl/; and how its clips become samples."
+    )
+    evaluate: Scoring = table(Scoring(), "How held-out clips are judged.")
+
+    def datasets(self) -> tuple[DatasetRef, ...]:
+        return (self.dataset.ref("eval", "dataset"),)
+
+    def models(self) -> tuple[ModelRef, ...]:
+        return self.model.refs()
+
+
+class InferenceSpec(TextSpec):
+    """Video from a prompt."""
+
+    action: ClassVar[str] = "inference"
+
+    job: WorldJob = table(WorldJob(), "Name and place of a run.")
+    model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
+    inference: Request = table(Request(), "What video is asked for.")
+
+    def datasets(self) -> tuple[DatasetRef, ...]:
+        return ()
+
+    def models(self) -> tuple[ModelRef, ...]:
+        return self.model.refs()

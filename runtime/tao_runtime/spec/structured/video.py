@@ -1,0 +1,64 @@
+"""Evaluation and inference of a family that makes video: the tables its specs share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tao_runtime.spec.base import ModelRef, Section
+from tao_runtime.spec.field import REQUIRED, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Text
+from tao_runtime.spec.structured.field import OURS, Dtype, key
+
+Size = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
+
+
+class TunedModel(Section):
+    """The weights that are judged, or that make video."""
+
+    path: Text = key(
+        REQUIRED, "Weights: the export of a run, a diffusers directory, or org/name on the hub.", since=OURS
+    )
+    base_path: str = key("", "Base that an adapter in path is put on. Empty: path is a whole model.", since=OURS)
+    vae_path: str = key("", "Weights of the video tokenizer. Empty: those beside the model.", since=OURS)
+    precision: Dtype = key("bfloat16", "Type of weights and arithmetic.", since=OURS)
+
+    def refs(self, prefix: str = "model.") -> tuple[ModelRef, ...]:
+        """Return what is loaded, as the rest of the package names it."""
+        refs = [ModelRef("model", self.path, f"{prefix}path")]
+        refs += [ModelRef("base_model", self.base_path, f"{prefix}base_path")] if self.base_path else []
+        return (*refs, *([ModelRef("tokenizer", self.vae_path, f"{prefix}vae_path")] if self.vae_path else []))
+
+
+class Sampling(Section):
+    """How video is made from noise."""
+
+    num_steps: PositiveInt = key(35, "Steps from noise to video.", unit="steps", since=OURS)
+    guidance: NonNegativeFloat = key(7.0, "How strongly the text pulls. 0 or 1: no guidance.", since=OURS)
+    seed: NonNegativeInt = key(0, "Seed of the noise.", since=OURS)
+
+
+class Scoring(Sampling):
+    """How held-out clips are judged."""
+
+    num_noise_levels: PositiveInt = key(
+        8, "Fixed noise levels at which the training loss is measured on every clip.", since=OURS
+    )
+    num_videos: NonNegativeInt = key(
+        4, "Clips that are also made from their caption, and compared with the real one.", unit="clips", since=OURS
+    )
+    limit: Literal[-1] | PositiveInt = key(-1, "Judge only so many clips. -1: all.", unit="clips", since=OURS)
+
+
+class Request(Sampling):
+    """What video is asked for."""
+
+    prompt: str = key("", "What the video shows. Instead of prompts_path.", since=OURS)
+    prompts_path: str = key(
+        "", "File with one JSON object a line: prompt, and where wanted input_path and name.", since=OURS
+    )
+    negative_prompt: str = key("", "What the video does not show.", since=OURS)
+    input_path: str = key("", "Picture or clip that the video goes on from. Empty: text alone.", since=OURS)
+    num_frames: PositiveInt = key(121, "Frames of the video.", unit="frames", since=OURS)
+    size: Size = key((704, 1280), "Height and width of the video.", unit="pixels", since=OURS)
+    fps: PositiveFloat = key(24.0, "Frames per second of the video.", unit="frames/s", since=OURS)

@@ -1,0 +1,139 @@
+"""Every rule of the structured families fires on its bad input, with these words, and a good input has no finding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from factory import make_clip, write_annotations
+from structured import TASKS, StructuredProject
+from tao_runtime.preflight.rule import RULES
+
+VISION, REASONER, TEXT, VIDEO = "cosmos3_vision", "cosmos3_reasoner", "cosmos_predict1", "cosmos_predict2"
+Break = Callable[[StructuredProject], object]
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub-home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def short_clip(world: StructuredProject) -> None:
+    make_clip(world.data / "videos" / "0.mp4", num_frames=5)
+
+
+def world_of(size: int, **keys: object) -> Break:
+    def change(world: StructuredProject) -> None:
+        world.world_size = size
+        world.set(**keys)
+
+    return change
+
+
+def ask(**keys: object) -> Break:
+    def change(world: StructuredProject) -> None:
+        world.action = "inference"
+        world.set(**{f"inference__{key}": value for key, value in keys.items()})
+
+    return change
+
+
+def long_answer(world: StructuredProject) -> None:
+    old = json.loads((world.data / "annotations.json").read_text())
+    old[0]["conversations"][1]["value"] = "left " * 9000
+    write_annotations(world.data, old)
+
+
+SHARD, REPLICATE = (
+    "model__parallelism__data_parallel_shard_degree",
+    "model__parallelism__data_parallel_replicate_degree",
+)
+CP = "model__parallelism__context_parallel_shard_degree"
+# (rule, family, how to break it, words that the finding must have)
+BAD: list[tuple[str, str, Break, str]] = [
+    ("structured/mesh-product", VISION, world_of(6, **{SHARD: 4}), "4 shards = 4, and 6 processes; want the product"),
+    ("structured/mesh-product", VISION, world_of(6, **{SHARD: -1, REPLICATE: -1}), "at most one degree to infer"),
+    ("structured/mesh-product", TEXT, world_of(2, **{SHARD: 0}), "0; want -1, or at least 1"),
+    ("structured/guidance-parallel", VISION,
+     world_of(2, model__parallelism__cfg_parallel_shard_degree=2), "training has one pass"),
+    ("structured/warmup", VIDEO, lambda w: w.set(scheduler__warm_up_steps=[2000]), "2000 of 500 steps are warm-up"),
+    ("structured/schedule-lists", VISION, lambda w: w.set(scheduler__f_max=[1.0, 0.5]), "2 entries; want 1"),
+    ("structured/schedule-end", VISION, lambda w: w.set(scheduler__cycle_lengths=[300]), "300 steps of cycles"),
+    ("structured/output-inside", VISION, lambda w: w.set(job__group="../.."), "without .. and without a leading /"),
+    ("structured/asset-missing", VISION, lambda w: w.set(checkpoint__load_path="x/Cosmos3-Nano"),
+     "accept the licence at https://huggingface.co/nvidia/Cosmos3-Nano, and download it"),
+    ("structured/asset-missing", VISION, lambda w: w.set(checkpoint__load_path=""), "no path; want the weights"),
+    ("structured/asset-missing", TEXT, lambda w: w.set(model__tokenizer__vae_path="./gone.pth"), "does not exist"),
+    ("structured/asset-missing", VIDEO, lambda w: w.set(model__text_encoder="google-t5/t5-11b"), "HF_TOKEN is not set"),
+    ("video/frame-count", TEXT, lambda w: w.set(dataloader_train__num_frames=18), "18; want 8 N + 1: 17 or 25"),
+    ("video/frame-count", VIDEO, lambda w: w.set(dataloader_train__num_frames=19), "19; want 4 N + 1: 17 or 21"),
+    ("video/frame-count", VISION, lambda w: w.set(dataloader_train__num_video_frames=15), "num_video_frames"),
+    ("video/frame-count", TEXT, ask(num_frames=120), "120; want 8 N + 1: 113 or 121"),
+    ("video/size", VIDEO, lambda w: w.set(dataloader_train__video_size=[65, 64]), "65x64; want multiples of 8"),
+    ("video/no-samples", TEXT, lambda w: w.set(dataloader_train__num_frames=121), "no sample: too-short 6"),
+    ("video/no-samples", VIDEO, world_of(16), "6 samples, and a global batch of 16"),
+    ("video/dropped", TEXT, short_clip, "1 windows left out (too-short)"),
+    ("video/context-parallel", VIDEO, world_of(2, **{CP: 2}), "2, and a sample has 5 latent frames"),
+    ("video/context-parallel", VISION, world_of(3, **{CP: 3}), "3, and the network has 32 heads"),
+    ("video/conditioning", VISION, lambda w: w.set(dataloader_train__conditioning={"one": 1.0}), "whole numbers"),
+    ("video/conditioning", VISION, lambda w: w.set(dataloader_train__conditioning={"0": 0.0}), "all 0"),
+    ("video/conditioning", VIDEO, lambda w: w.set(model__max_num_conditional_frames=5), "fewer than the 5 latent"),
+    ("video/conditioning", VIDEO, lambda w: w.set(model__max_num_conditional_frames=0), "at least min_num"),
+    ("video/caption-length", VISION, lambda w: w.set(dataloader_train__max_caption_tokens=5), "6 captions may be"),
+    ("video/embedding-missing", TEXT, lambda w: w.set(model__text_encoder=""), "no text encoder, and 6 clips"),
+    ("video/request", TEXT, ask(prompt=""), "neither prompt nor prompts_path"),
+    ("video/request", TEXT, ask(input_path="a.mp4"), "this model makes video from text alone"),
+    ("video/request", VIDEO, ask(input_path=""), "the picture or clip that the video goes on from"),
+    ("video/keys-to-select", VISION, lambda w: w.set(optimizer__keys_to_select=["moe_gem"]), "is in none of"),
+    ("video/keys-to-select", VISION, lambda w: w.set(optimizer__lr_multipliers={"vae3llm": 2.0}), "mean vae2llm"),
+    ("video/keys-to-select", TEXT, lambda w: w.set(optimizer__keys_to_select=["lora_"]), "and no adapters"),
+    ("video/lora-targets", VISION,
+     lambda w: w.set(model__lora_enabled=True, model__lora_target_modules="q_proj_moe"), "none of the network's"),
+    ("video/lora-targets", TEXT,
+     lambda w: w.set(model__train_architecture="lora", model__lora_target_modules="FA.to_x"), "'FA.to_x' is none"),
+    ("video/lora-selected", VISION,
+     lambda w: w.set(model__lora_enabled=True, optimizer__keys_to_select=["moe_gen"]), "[lora_], or an empty list"),
+    ("cosmos3_vision/attention", VISION, lambda w: w.set(model__joint_attn_implementation="three_way"), "not exist"),
+    ("cosmos3_vision/attention", VISION, lambda w: w.set(model__joint_attn_implementation="flex"), "want two_way"),
+    ("cosmos3_vision/no-effect", VISION, lambda w: w.set(model__attn_implementation="sdpa"), "it is for task vlm"),
+    ("cosmos_predict1/no-effect", TEXT, lambda w: w.set(model__ema__num=1), "1 has no effect"),
+    ("cosmos_predict2/no-effect", VIDEO, lambda w: w.set(scheduler__verbosity_interval=5), "5 has no effect"),
+    ("cosmos3_reasoner/no-effect", REASONER, lambda w: w.set(optimizer__eps=1e-6), "it is for task vfm"),
+    ("cosmos3_reasoner/lora", REASONER, lambda w: w.set(model__lora_enabled=True), "adapters are for task vfm"),
+    ("cosmos3_reasoner/context-parallel", REASONER, world_of(2, **{CP: 2}), "2; want 1"),
+    ("cosmos3_reasoner/frame-sampling", REASONER,
+     lambda w: w.set(dataloader_train__vision={"fps": 1.0, "nframes": 8}), "fps = 1 and nframes = 8"),
+    ("cosmos3_reasoner/length", REASONER,
+     lambda w: (w.set(dataloader_train__max_sequence_length=4000), long_answer(w)), "tokens; want at most 4,000"),
+    ("cosmos3_reasoner/batch-exceeds-samples", REASONER, world_of(9), "8 records, and a global batch of 9"),
+]  # fmt: skip
+
+
+def test_every_rule_of_these_families_has_a_bad_input() -> None:
+    names = {rule for rule, *_ in BAD}
+    own = {name for name, rule in RULES.items() if rule.families and set(rule.families) <= set(TASKS)}
+    assert own == names
+
+
+@pytest.mark.parametrize(("name", "family", "breaker", "words"), BAD, ids=[f"{r}-{n}" for n, (r, *_) in enumerate(BAD)])
+def test_rule_fires_on_its_bad_input(tmp_path: Path, name: str, family: str, breaker: Break, words: str) -> None:
+    world = StructuredProject(tmp_path / "world", family)
+    breaker(world)
+    findings = world.report().findings
+    mine = [finding.render() for finding in findings if finding.rule == name]
+    assert mine, [finding.render() for finding in findings]
+    assert any(words in line for line in mine), mine
+
+
+@pytest.mark.parametrize("family", TASKS)
+@pytest.mark.parametrize("action", ["train", "evaluate", "inference"])
+def test_good_input_has_no_finding(tmp_path: Path, family: str, action: str) -> None:
+    world = StructuredProject(tmp_path / "world", family)
+    world.action = action
+    assert [finding.render() for finding in world.report().findings] == []
