@@ -51,7 +51,7 @@ def measure(root: Path, world: World) -> dict[str, list[float]]:
     model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)))
     fully_shard(model, mesh=torch.distributed.init_device_mesh("cpu", (1,)))
     parameters = trainable(model)
-    optimizer = ShardOptimizer(parameters, dict.fromkeys(parameters, "global"), ADAMW)
+    optimizer = ShardOptimizer(parameters, dict.fromkeys(parameters, 1e-3), ADAMW)
     modes: tuple[Mode, Mode] = ("sync", "async")
     savers = {mode: make_checkpointer(root, world, mode) for mode in modes}
     waits: dict[str, list[float]] = {mode: [] for mode in modes}

@@ -23,7 +23,10 @@ FAMILY_ALLOWED = {
     "plan/make.py": "hands a spec to the module of its family",
 }
 
-CATCH_ALLOWED = {"checkpoint.py": "what a saving thread raised is kept and raised by finish()"}
+CATCH_ALLOWED = {
+    "checkpoint.py": "what a saving thread raised is kept and raised by finish()",
+    "load_ahead.py": "what a loading thread raised is raised where its sample is needed",
+}
 
 FORBID_AND_IMPORT = """
 import importlib, sys

@@ -44,8 +44,6 @@ TOLD_ONLY = {
     "action": "names the plan",
     "spec_sha256": "every key changes it",
     "batch.per_rank": "global_batch says it",
-    "batch.accumulation": "micro_batches cuts by micro",
-    "batch.data_parallel": "the process group says it",
     "batch.drop_last": "steps.per_epoch says it; part of the identity",
     "steps.epochs": "steps.total says it",
     "steps.limit": "steps.total says it",

@@ -34,7 +34,7 @@ PLAN = OptimizerPlan(
 def make(model: torch.nn.Module, implementation: str = "foreach") -> ShardOptimizer:
     parameters = dict(model.named_parameters())
     plan = PLAN.model_copy(update={"implementation": implementation})
-    return ShardOptimizer(parameters, dict.fromkeys(parameters, "global"), plan)
+    return ShardOptimizer(parameters, dict.fromkeys(parameters, 0.1), plan)
 
 
 def state_of(model: torch.nn.Module, optimizer: ShardOptimizer) -> list[torch.Tensor]:
@@ -92,7 +92,7 @@ def test_a_spike_is_skipped_only_where_the_plan_says_so(tmp_path: Path, factor: 
 
 def test_a_few_in_a_row_are_a_streak_and_a_good_one_between_is_none(tmp_path: Path) -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
-    optimizer = ShardOptimizer({"p": parameter}, {"p": "global"}, PLAN)
+    optimizer = ShardOptimizer({"p": parameter}, {"p": 0.1}, PLAN)
     guard = StepGuard(optimizer, RunLog(tmp_path, is_main=True), BadStepPlan(in_a_row=3))
     bad, good = torch.tensor(float("nan")), torch.tensor(1.0)
     for number, norm in enumerate([bad] * 2 + [good] + [bad] * 2, start=1):

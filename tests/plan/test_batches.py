@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from project import Project
-from tao_runtime.plan.batches import StepBatch, epoch_order, num_steps, record_indices, step_batch
+from tao_runtime.plan.batches import StepBatch, StepBatches, epoch_order, num_steps, record_indices, step_batch
 from tao_runtime.plan.model import BatchPlan, StepPlan, TrainPlan
 
 LENGTHS = np.random.default_rng(0).integers(10, 500, 1000)  # tokens of the records of a made-up data set
@@ -60,6 +60,30 @@ def test_packs_by_tokens_hold_every_record_once_within_their_room(size: int, wor
     assert all(LENGTHS[piece].sum() <= room or len(piece) == 1 for piece in pieces)
     needed = -(-int(np.minimum(LENGTHS[records], room).sum()) // room)
     assert len([piece for piece in pieces if len(piece)]) <= 2 * needed + world, "far more packs than the tokens need"
+
+
+@given(
+    records=st.integers(1, 60), ranks=st.integers(1, 4), accumulation=st.integers(1, 3),
+    limit=st.sampled_from((None, 3))
+)  # fmt: skip
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_steps_of_packs_are_full_and_reach_every_record(
+    base: TrainPlan, records: int, ranks: int, accumulation: int, limit: int | None
+) -> None:
+    batch = base.batch.model_copy(
+        update={"pack_tokens": 800, "max_samples": limit, "accumulation": accumulation, "data_parallel": ranks}
+    )
+    steps = StepBatches(base.model_copy(update={"batch": batch}), LENGTHS[:records])
+    taken = [steps.step(number) for number in range(40)]
+    for step in taken:
+        parts = [step.micro_batches(LENGTHS, rank=rank, data_parallel=ranks, micro=0) for rank in range(ranks)]
+        packs = [pack for part in parts for pack in part]
+        assert len(packs) == ranks * accumulation and all(0 < len(pack) <= (limit or records) for pack in packs)
+        assert all(LENGTHS[pack].sum() <= 800 for pack in packs)
+        assert sorted(step.records.tolist()) == sorted(int(record) for pack in packs for record in pack)
+    again = StepBatches(base.model_copy(update={"batch": batch}), LENGTHS[:records])
+    assert again.step(17).records.tolist() == taken[17].records.tolist(), "a step does not depend on those before it"
+    assert {int(record) for step in taken for record in step.records} == set(range(records))
 
 
 @given(size=st.integers(1, 64), worlds=st.tuples(st.integers(1, 8), st.integers(1, 8)), micro=st.integers(1, 8))

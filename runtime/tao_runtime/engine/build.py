@@ -27,7 +27,7 @@ from tao_runtime.engine.dist import Meshes
 from tao_runtime.engine.families import WetFamily
 from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base
 from tao_runtime.errors import RunError
-from tao_runtime.plan.model import ModelPlan, PrecisionPlan
+from tao_runtime.plan.model import ModelPlan, PrecisionPlan, TrainPlan
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -46,20 +46,19 @@ def build_sharded(
     family: WetFamily,
     directory: Path,
     *,
-    plan: ModelPlan,
-    precision: PrecisionPlan,
+    plan: TrainPlan,
     meshes: Meshes,
-    seed: int,
 ) -> Built:
     """Return the model of a snapshot, sharded over its mesh, each rank holding only its part."""
-    mesh = meshes.weights
+    mesh, precision, lora = meshes.weights, plan.precision, plan.model.lora
     with init_empty_weights(include_buffers=False):
         model = family.build(directory, packed=True)
     cast_parameters(model, DTYPES[precision.master])
     added = frozenset[str]()
-    if plan.lora is not None:
-        added = adapter.inject(model, plan.lora)
-    choose_trainable(model, plan)
+    if lora is not None:
+        added = adapter.inject(model, lora)
+    choose_trainable(model, plan.model)
+    select(model, family, plan.optimizer.keys_to_select)
     if meshes.sequence is not None:
         family.share_sequence(model, meshes.sequence)
     wrap_blocks(model, family, precision)
@@ -67,8 +66,8 @@ def build_sharded(
     materialise(model, torch.device("cpu") if precision.offload else torch.device(mesh.device_type))
     added = frozenset(name for name, _ in model.named_parameters() if ".lora_" in name)
     report = load_base(model, directory, added=added)
-    if plan.lora is not None:
-        adapter.initialise(model, plan.lora, seed=seed)
+    if lora is not None:
+        adapter.initialise(model, lora, seed=plan.seed)
     trainable = tuple(clean_name(name) for name, value in model.named_parameters() if value.requires_grad)
     return Built(model, added, report, trainable)
 
@@ -133,6 +132,23 @@ def choose_trainable(model: nn.Module, plan: ModelPlan) -> None:
             names[name].requires_grad_(value)
     if not any(value.requires_grad for value in names.values()):
         raise RunError("policy: every parameter is frozen; there is nothing to train")
+
+
+def select(model: nn.Module, family: WetFamily, keys: tuple[str, ...]) -> None:
+    """Train only parameters with one of `keys` in their upstream name; no keys: leave everything as it is.
+
+    Raises:
+        RunError: a key is in no name, or nothing is left to train.
+    """
+    names = {family.original_name(clean_name(name)): value for name, value in model.named_parameters()}
+    for key in keys:
+        if not any(key in name for name in names):
+            raise RunError(f"optimizer.keys_to_select: {key!r} is in no parameter's name, such as {min(names)}")
+    for name, parameter in names.items():
+        if keys and not any(key in name for key in keys):
+            parameter.requires_grad_(False)
+    if not any(value.requires_grad for value in names.values()):
+        raise RunError("optimizer.keys_to_select: every parameter is frozen; there is nothing to train")
 
 
 def wrap_blocks(model: nn.Module, family: WetFamily, precision: PrecisionPlan) -> None:

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from tao_runtime.engine.commits import SAVING, Commit, commit_name, hash_files, prune, seal
 from tao_runtime.engine.dist import World
+from tao_runtime.engine.ema import PowerEma
 from tao_runtime.engine.optimizer import ShardOptimizer
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import CheckpointPlan
@@ -178,13 +179,14 @@ def _write_small_parts(temporary: Path, commit: Commit) -> None:
 
 
 @torch.no_grad()
-def train_state(optimizer: ShardOptimizer) -> State:
-    """Return what a checkpoint holds now: the trainable parameters and their optimizer's state, by name.
+def train_state(optimizer: ShardOptimizer, ema: PowerEma | None = None) -> State:
+    """Return what a checkpoint holds now: the trainable parameters, their optimizer's state and averages, by name.
 
     Weights and moments are the tensors themselves, so that loading into them is enough; step counts are a copy.
     """
     weights = {name: value.detach() for name, value in optimizer.parameters.items()}
-    return {"model": weights, "optim": optimizer.state()}
+    averages = {"ema": ema.state_dict()} if ema is not None else {}
+    return {"model": weights, "optim": optimizer.state(), **averages}
 
 
 def _snapshot(state: State) -> State:
@@ -196,13 +198,13 @@ def _snapshot(state: State) -> State:
     return {part: {name: copy(value) for name, value in values.items()} for part, values in state.items()}
 
 
-def load_commit(directory: Path, optimizer: ShardOptimizer) -> None:
+def load_commit(directory: Path, optimizer: ShardOptimizer, ema: PowerEma | None = None) -> None:
     """Load a commit into what is trained and its optimizer, on any world size; what was saved must be the same tensors.
 
     Raises:
         RunError: the checkpoint holds other tensors than the run trains.
     """
-    state = train_state(optimizer)
+    state = train_state(optimizer, ema)
     for part, values in state.items():
         saved = set(FileSystemReader(directory / part).read_metadata().state_dict_metadata)
         if saved != set(values):

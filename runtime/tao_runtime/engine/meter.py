@@ -48,6 +48,7 @@ class Meter:
         self._norm = torch.zeros(())
         self._tokens = self._steps = 0
         self._processed = 0.0
+        self._zeroed = torch.zeros(())
         self._weight, self._flops = torch.zeros(()), 0.0
         self._since = time.perf_counter()
         self._cpu_since = time.process_time()
@@ -63,6 +64,10 @@ class Meter:
     def add_processed(self, tokens: float) -> None:
         """Count the tokens that this rank's network ran over, padding and all."""
         self._processed += tokens
+
+    def add_zeroed(self, count: torch.Tensor) -> None:
+        """Count numbers of this rank's gradients that were not finite and were set to 0."""
+        self._zeroed = self._zeroed + count
 
     def add_step(self, *, weight: torch.Tensor, tokens: int, flops: float, norm: torch.Tensor) -> None:
         """Count a step of the global batch: supervised tokens, all tokens, arithmetic that training on them needs."""
@@ -81,7 +86,7 @@ class Meter:
         mine = torch.stack(self._losses).double().sum().item()
         phases = self._stopwatch.read()
         seconds = [phases.get(phase, 0.0) for phase in PHASES]
-        total, processed, *seconds = self.world.sum([mine, self._processed, *seconds])
+        total, processed, zeroed, *seconds = self.world.sum([mine, self._processed, float(self._zeroed), *seconds])
         weight = float(self._weight)
         elapsed = time.perf_counter() - self._since
         values = {
@@ -92,6 +97,7 @@ class Meter:
             "train/tokens": float(self._tokens),
             "train/supervised_tokens": weight,
             "train/tokens_per_s": self._tokens / elapsed,
+            "optimizer/zeroed_gradients": zeroed,
             "train/padding_share": max(0.0, 1.0 - self._tokens / max(processed, 1.0)),
             **self._utilisation(elapsed),
             "time/step_s": elapsed / self._steps,

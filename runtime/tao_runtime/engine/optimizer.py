@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from tao_runtime.engine.families import WetFamily
 from tao_runtime.engine.weights import clean_name
+from tao_runtime.errors import RunError
 from tao_runtime.plan.model import OptimizerPlan
 
 OPTIMIZERS = {"AdamW": torch.optim.AdamW, "Adam": torch.optim.Adam}
@@ -29,16 +30,16 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 class ShardOptimizer:
     """Steps the local parts of parameters, sharded or not. Its state exists from the start."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], groups: Mapping[str, str], plan: OptimizerPlan) -> None:
-        """`groups`: the part of the model, a key of `plan.lr`, that each parameter belongs to."""
+    def __init__(self, parameters: Mapping[str, nn.Parameter], rates: Mapping[str, float], plan: OptimizerPlan) -> None:
+        """`rates`: the learning rate of each parameter, before the schedule's factor."""
         self.parameters = dict(parameters)
         with torch.no_grad():
             self.shards = {name: nn.Parameter(local(value.detach())) for name, value in parameters.items()}
-        rows: dict[str, list[nn.Parameter]] = {}
+        rows: dict[float, list[nn.Parameter]] = {}
         for name, shard in self.shards.items():
-            rows.setdefault(groups[name], []).append(shard)
+            rows.setdefault(rates[name], []).append(shard)
         self.inner = OPTIMIZERS[plan.name](
-            [{"params": shards, "lr": plan.lr[part], "base_lr": plan.lr[part]} for part, shards in rows.items()],
+            [{"params": shards, "lr": rate, "base_lr": rate} for rate, shards in rows.items()],
             betas=plan.betas,
             eps=plan.eps,
             weight_decay=plan.weight_decay,
@@ -65,6 +66,15 @@ class ShardOptimizer:
         """Multiply every gradient."""
         gradients = [shard.grad for shard in self.shards.values() if shard.grad is not None]
         torch._foreach_mul_(gradients, factor)
+
+    @torch.no_grad()
+    def zero_non_finite(self) -> torch.Tensor:
+        """Set numbers of the gradients that are not finite to 0; returns how many there were here, scalar."""
+        gradients = [shard.grad for shard in self.shards.values() if shard.grad is not None]
+        counts = [(~torch.isfinite(gradient)).sum() for gradient in gradients]
+        for gradient in gradients:
+            torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0, out=gradient)
+        return torch.stack(counts).sum()
 
     @torch.no_grad()
     def clip(self, limit: float) -> torch.Tensor:
@@ -122,12 +132,22 @@ class ShardOptimizer:
 
 
 def make_optimizer(model: nn.Module, family: WetFamily, plan: OptimizerPlan) -> ShardOptimizer:
-    """Return the optimizer of the trainable parameters. Each group keeps its base rate in `base_lr`."""
+    """Return the optimizer of the trainable parameters. Each group keeps its base rate in `base_lr`.
+
+    Raises:
+        RunError: a key of lr_multipliers is in no trainable parameter's upstream name.
+    """
     parameters = trainable(model)
-    parts = {name: family.part_of(name) for name in parameters}
-    return ShardOptimizer(
-        parameters, {name: part if part in plan.lr else "global" for name, part in parts.items()}, plan
-    )
+    originals = {name: family.original_name(name) for name in parameters}
+    for key in plan.lr_multipliers:
+        if not any(key in original for original in originals.values()):
+            raise RunError(f"optimizer.lr_multipliers: {key!r} is in the name of no parameter that is trained")
+
+    def rate(name: str) -> float:
+        factor = next((value for key, value in plan.lr_multipliers.items() if key in originals[name]), 1.0)
+        return plan.lr.get(family.part_of(name), plan.lr["global"]) * factor
+
+    return ShardOptimizer(parameters, {name: rate(name) for name in parameters}, plan)
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:

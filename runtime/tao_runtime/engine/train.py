@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tao_runtime.data.snapshot import probe_model
 from tao_runtime.engine.build import Built, build_sharded
 from tao_runtime.engine.checkpoint import load_commit, train_state
 from tao_runtime.engine.dist import World, device_name, make_mesh
+from tao_runtime.engine.ema import PowerEma
 from tao_runtime.engine.export import export
 from tao_runtime.engine.families import wet_family
 from tao_runtime.engine.garbage import Garbage
@@ -35,7 +36,7 @@ from tao_runtime.engine.stop import StopRequest
 from tao_runtime.engine.validate import batches_of, validate
 from tao_runtime.engine.watchdog import Watchdog
 from tao_runtime.errors import RunError, StoppedError
-from tao_runtime.plan.batches import Indices, StepBatch, step_batch
+from tao_runtime.plan.batches import Indices, StepBatch, StepBatches
 from tao_runtime.plan.devices import peak_flops
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.plan.schedule import lr_factor
@@ -68,10 +69,13 @@ class Trainer:
         torch.use_deterministic_algorithms(plan.precision.deterministic)
         self.train_data = self._open("train", plan.data.cache_bytes)
         self.val_data = self._open("val", plan.data.cache_bytes if plan.validation.cache else 0)
+        assert self.train_data is not None
+        self.steps = StepBatches(plan, self.train_data.ledger.length)
         self.built = self._build()
         self.model: Any = self.built.model
         self.optimizer = make_optimizer(self.model, self.family, plan.optimizer)
         self.guard = StepGuard(self.optimizer, self.log, plan.bad_steps)
+        self.ema = PowerEma(self.model, rate=plan.ema.rate, iteration_shift=plan.ema.shift) if plan.ema else None
         self.garbage = Garbage()
         start = self._start()
         loggers = make_loggers(plan.logging, self.run_dir) if self.world.is_main else []
@@ -108,9 +112,7 @@ class Trainer:
         plan = self.plan
         meshes = make_mesh(plan.mesh, self.world.device)
         with self.gates.building():
-            built = build_sharded(
-                self.family, self.directory, plan=plan.model, precision=plan.precision, meshes=meshes, seed=plan.seed
-            )
+            built = build_sharded(self.family, self.directory, plan=plan, meshes=meshes)
         self.gates.check_start(built, self.directory)
         return built
 
@@ -123,7 +125,7 @@ class Trainer:
             if self.world.is_main:
                 print(f"warning[run/{kind}] {text}", file=sys.stderr, flush=True)
         if begin.commit is not None:
-            load_commit(begin.commit, self.optimizer)
+            load_commit(begin.commit, self.optimizer, self.ema)
         self.log.status("start", how=begin.how, step=begin.step, source=str(begin.commit or self.directory))
         return begin.step
 
@@ -156,7 +158,7 @@ class Trainer:
                 self._validate(done)
             if self.plan.checkpoint.enabled and self._due(self.plan.checkpoint.every_steps, done, total):
                 with self._phase("checkpoint"):
-                    self.saver.save(train_state(self.optimizer), done, self.meter.latest)
+                    self.saver.save(train_state(self.optimizer, self.ema), done, self.meter.latest)
             self.saver.tell()
             self._stop_if_asked(done, total)
         self.stop.settle()
@@ -172,7 +174,7 @@ class Trainer:
         kept = "checkpoints are off: nothing is saved" if done else "nothing was trained yet"
         if self.plan.checkpoint.enabled and done:
             with self._phase("checkpoint"):
-                self.saver.save_now(train_state(self.optimizer), done, self.meter.latest)
+                self.saver.save_now(train_state(self.optimizer, self.ema), done, self.meter.latest)
             kept = f"step {done} is committed"
         self.log.status("stopped", step=done, signal=self.stop.signal or "on another rank")
         raise StoppedError(f"stopped on request after step {done} of {self.plan.steps.total}; {kept}")
@@ -193,7 +195,7 @@ class Trainer:
             tried = f" It was rolled back {len(self.saver.rollbacks)} times." if self.saver.rollbacks else ""
             raise RunError(f"{streak.sentence()}.{tried} {advice}")
         with self._phase("checkpoint"):
-            load_commit(back, self.optimizer)
+            load_commit(back, self.optimizer, self.ema)
         lost = self.saver.rolled_back(back, done)
         self.guard.forget()
         self.progress.say(f"{streak.sentence()}: weights of {back.name} again; what {lost} steps learned is dropped")
@@ -207,7 +209,7 @@ class Trainer:
 
         def positions() -> Iterator[list[int]]:
             for step in range(start, total):
-                batch = step_batch(plan, len(source.ledger), step)
+                batch = self.steps.step(step)
                 for micro in self._parts(batch, source):
                     yield micro.tolist()
 
@@ -235,7 +237,7 @@ class Trainer:
         """One optimizer step: the summed loss of all its samples over all their supervised tokens."""
         plan, source = self.plan, self.train_data
         assert source is not None
-        records = step_batch(plan, len(source.ledger), step)
+        records = self.steps.step(step)
         planned = int(source.ledger.weight[records.records].sum())
         parts = self._parts(records, source)
         self.optimizer.set_lr(lr_factor(plan.schedule, step))
@@ -254,9 +256,13 @@ class Trainer:
             self.optimizer.take_gradients()
             if weight != planned:  # the gradient was divided by what the plan counted
                 self.optimizer.scale_gradients(planned / max(weight, 1))
+            if plan.optimizer.force_finite:
+                self.meter.add_zeroed(self.optimizer.zero_non_finite())
             norm = self.optimizer.clip(plan.optimizer.grad_clip)
             self.guard.step(norm)
             self.optimizer.zero_grad()
+            if self.ema is not None:
+                self.ema.update(step)
         for numerator in numerators:
             self.meter.add_loss(self.guard.cleaned(numerator))
         self.meter.add_step(
@@ -309,13 +315,19 @@ class Trainer:
             source = self.val_data
             batches = batches_of(self.family, source, self.plan.validation, self.world, self.budget)
             weight = int(source.ledger.weight.sum())
-            loss = validate(self.model, batches, weight=weight, world=self.world, stop=self.stop)
+            with self._averaged():
+                loss = validate(self.model, batches, weight=weight, world=self.world, stop=self.stop)
         if loss is not None:
             self.meter.report_validation(done, loss)
 
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The averaged weights in place of the live ones, where the plan keeps them."""
+        return nullcontext() if self.ema is None else self.ema.applied()
+
     def _export(self, total: int) -> dict[str, str]:
         try:
-            return export(self.built, self.plan, self.run_dir, world=self.world, stop=self.stop)
+            with self._averaged():
+                return export(self.built, self.plan, self.run_dir, world=self.world, stop=self.stop)
         except StoppedError:
             self.log.status("stopped", step=total, signal=self.stop.signal or "on another rank")
             raise

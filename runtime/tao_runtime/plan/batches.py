@@ -39,6 +39,7 @@ class StepBatch:
     step: int
     epoch: int
     records: Indices  # the whole global batch, in plan order
+    packs: tuple[Indices, ...] | None = None  # where the plan fills micro-batches by tokens: what is in each
 
     def micro_batches(
         self, lengths: Indices, *, rank: int, data_parallel: int, micro: int, micro_tokens: int | None = None
@@ -48,6 +49,11 @@ class StepBatch:
         `lengths` holds the tokens of every record of the data set: they are balanced, as ranks wait for the slowest.
         A micro-batch holds at most `micro` records, or, where `micro_tokens` is given, at most so many tokens.
         """
+        if self.packs is not None:
+            count = -(-len(self.packs) // data_parallel)
+            nothing = self.records[:0]
+            padded = [*self.packs, *[nothing] * (count * data_parallel - len(self.packs))]
+            return [padded[number * data_parallel + rank] for number in range(count)]
         tokens = lengths[self.records]
         if micro_tokens is None:
             count = -(-len(self.records) // (data_parallel * micro))
@@ -80,9 +86,22 @@ def balance(lengths: Indices, *, num_bins: int, capacity: int) -> list[Indices]:
 def pack(lengths: Indices, *, capacity_tokens: int, multiple: int) -> list[Indices]:
     """Return positions in as few bins as best fit finds, a multiple of `multiple`, none over `capacity_tokens`.
 
-    Best fit decreasing (at most 11/9 of the fewest possible, and one: Johnson 1973) says how many; then the samples are
-    spread evenly over so many bins if that keeps to the capacity: ranks wait for the slowest, not for the number of
-    bins. A sample that is longer than the capacity has a bin of its own.
+    Best fit says how many; then the samples are spread evenly over so many bins if that keeps to the capacity: ranks
+    wait for the slowest, not for the number of bins.
+    """
+    bins = best_fit(lengths, capacity_tokens=capacity_tokens)
+    bins += [np.zeros(0, np.int64) for _ in range(-len(bins) % multiple)]
+    even = balance(lengths, num_bins=len(bins), capacity=max(len(lengths), 1)) if bins else []
+    if all(len(each) <= 1 or int(lengths[each].sum()) <= capacity_tokens for each in even):
+        return even
+    return sorted(bins, key=lambda each: -int(lengths[each].sum()))
+
+
+def best_fit(lengths: Indices, *, capacity_tokens: int, max_samples: int | None = None) -> list[Indices]:
+    """Return positions in bins, none over `capacity_tokens` or `max_samples`: longest first, to the fullest that fits.
+
+    At most 11/9 of the fewest possible bins, and one (Johnson 1973; without a limit on samples). A sample that is
+    longer than the capacity has a bin of its own.
     """
     room: list[int] = []  # ascending
     bins: list[list[int]] = []
@@ -96,15 +115,11 @@ def pack(lengths: Indices, *, capacity_tokens: int, multiple: int) -> list[Indic
         else:
             left, number = room.pop(place) - need, by_room.pop(place)
         bins[number].append(position)
-        place = bisect.bisect_left(room, left)
-        room.insert(place, left)
-        by_room.insert(place, number)
-    bins += [[] for _ in range(-len(bins) % multiple)]
-    even = balance(lengths, num_bins=len(bins), capacity=max(len(lengths), 1)) if bins else []
-    if all(len(each) <= 1 or int(lengths[each].sum()) <= capacity_tokens for each in even):
-        return even
-    found = [np.sort(np.asarray(each, dtype=np.int64)) for each in bins]
-    return sorted(found, key=lambda each: -int(lengths[each].sum()))
+        if max_samples is None or len(bins[number]) < max_samples:
+            place = bisect.bisect_left(room, left)
+            room.insert(place, left)
+            by_room.insert(place, number)
+    return [np.sort(np.asarray(each, dtype=np.int64)) for each in bins]
 
 
 def step_batch(plan: TrainPlan, num_records: int, step: int) -> StepBatch:
@@ -114,6 +129,50 @@ def step_batch(plan: TrainPlan, num_records: int, step: int) -> StepBatch:
     epoch, position = divmod(step, per_epoch)
     order = epoch_order(num_records, seed=plan.batch.seed, epoch=epoch, shuffle=plan.batch.shuffle)
     return StepBatch(step, epoch, order[position * size : (position + 1) * size])
+
+
+class StepBatches:
+    """What every optimizer step of a plan trains on, whatever a step is counted in: samples, or packs of tokens."""
+
+    def __init__(self, plan: TrainPlan, lengths: Indices) -> None:
+        """`lengths`: the tokens of every record of the data set."""
+        self.plan = plan
+        self.lengths = lengths
+        self._epochs: list[tuple[int, list[Indices]]] = []  # (first step, packs) of the epochs so far
+
+    def step(self, step: int) -> StepBatch:
+        """Return what optimizer step `step` (from 0) trains on."""
+        if self.plan.batch.pack_tokens is None:
+            return step_batch(self.plan, len(self.lengths), step)
+        size = self._packs_per_step
+        while not self._epochs or step >= self._epochs[-1][0] + len(self._epochs[-1][1]) // size:
+            self._add_epoch(size)
+        epoch, (first, packs) = next(
+            (number, each) for number, each in reversed(list(enumerate(self._epochs))) if each[0] <= step
+        )
+        chosen = packs[(step - first) * size : (step - first + 1) * size]
+        # Ranks take packs side by side: those of like size at the same time.
+        chosen.sort(key=lambda each: -int(self.lengths[each].sum()))
+        return StepBatch(step, epoch, np.concatenate(chosen), tuple(chosen))
+
+    @property
+    def _packs_per_step(self) -> int:
+        batch = self.plan.batch
+        assert batch.accumulation and batch.data_parallel, "the plan passed preflight"
+        return batch.accumulation * batch.data_parallel
+
+    def _add_epoch(self, size: int) -> None:
+        """Pack one more epoch; the packs that do not fill a step are left out, other ones each time."""
+        batch, number = self.plan.batch, len(self._epochs)
+        assert batch.pack_tokens
+        packs = best_fit(self.lengths, capacity_tokens=batch.pack_tokens, max_samples=batch.max_samples)
+        while len(packs) < size:  # fewer than a step takes: the same data again, as a longer epoch
+            packs = packs * 2
+        if batch.shuffle:
+            order = np.random.Generator(np.random.PCG64([batch.seed, number])).permutation(len(packs))
+            packs = [packs[place] for place in order]
+        first = self._epochs[-1][0] + len(self._epochs[-1][1]) // size if self._epochs else 0
+        self._epochs.append((first, packs))
 
 
 def num_steps(num_records: int, global_batch: int, *, drop_last: bool) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.model import BatchPlan, TrainPlan
 
 
 def resume_identity(plan: TrainPlan) -> str:
@@ -39,9 +39,17 @@ def _parts(plan: TrainPlan) -> dict[str, object]:
         "data": [data.train.sha256, data.train.exclude, data.train.response_mode, data.system_prompt],
         "prompt": [data.prompt_format, data.conversation_key, data.sampling.model_dump()],
         "batch": [plan.batch.global_batch, plan.batch.shuffle, plan.batch.seed, plan.batch.drop_last],
+        "packs": _packs(plan.batch),
         "optimizer": [plan.optimizer.name, plan.precision.master],
         "seed": plan.seed,
     }
+
+
+def _packs(batch: BatchPlan) -> list[int | None] | None:
+    """Return what a step is where it is counted in packs: how large they are, and how many."""
+    if batch.pack_tokens is None:
+        return None
+    return [batch.pack_tokens, batch.max_samples, (batch.accumulation or 0) * (batch.data_parallel or 0)]
 
 
 def _video_parts(plan: TrainPlan) -> dict[str, object]:
@@ -53,5 +61,5 @@ def _video_parts(plan: TrainPlan) -> dict[str, object]:
         "diffusion": plan.diffusion.model_dump(exclude={"tokenizer"}),
         "clips": clips and clips.model_dump(),
         "average": average and average.model_dump(),
-        "selected": [plan.optimizer.keys_to_select, plan.model.skip_loading, plan.batch.pack_tokens],
+        "selected": [plan.optimizer.keys_to_select, plan.model.skip_loading],
     }

@@ -75,7 +75,7 @@ def spec_classes(*, family: str | None = None, action: str | None = None) -> tup
 def has_engine(name: str) -> bool:
     """Whether a family can be run here, not only checked and planned: it has a module on the engine's floor."""
     home = Path(__file__).parents[1] / "engine" / "families"
-    return (home / f"{name}.py").is_file() or (home / name).is_dir()
+    return (home / f"{name}.py").is_file() or (home / name / "train.py").is_file()
 
 
 def known_names(spec: type[Spec], top_keys: Iterable[str]) -> int:

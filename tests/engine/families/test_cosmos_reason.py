@@ -19,7 +19,7 @@ from tao_runtime.data.cosmos_reason import PROMPT_FORMAT
 from tao_runtime.data.families import PromptOptions
 from tao_runtime.data.snapshot import read_geometry
 from tao_runtime.data.vision import SamplingPlan
-from tao_runtime.engine.families import cosmos_reason as family
+from tao_runtime.engine import video_chat as family
 from tao_runtime.engine.frames import FrameCache
 from tao_runtime.engine.samples import BadSample, Item, SampleMaker
 from tao_runtime.engine.weights import load_base

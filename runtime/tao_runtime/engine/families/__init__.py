@@ -36,6 +36,9 @@ class WetFamily(Protocol):
         `loss` then returns a part of the numerator: the ranks' parts add up to it.
         """
 
+    def original_name(self, parameter: str) -> str:
+        """Return the name that a parameter has in upstream's code, which the keys of a spec mean."""
+
     def part_of(self, parameter: str) -> str:
         """Return which part of the model (language_model, visual, projector, lm_head) a parameter belongs to."""
 
