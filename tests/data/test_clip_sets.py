@@ -101,6 +101,9 @@ def test_a_folder_is_seen_whole(tmp_path: Path) -> None:
     write_embedding(root / "t5_xxl" / "a.safetensors", T5, caption="a square moves")
     again = probe_dataset(ref(root, "video-folder"))
     assert again.windows is not None and again.windows.embedded.tolist() == [True] and again.findings == ()
+    record = read_record("video-folder", again.annotation, int(again.columns.offset[0]), 0)
+    assert record == {"video": str(root / "videos" / "a.mp4"), "caption": "a square moves",
+                      "embedding": str(root / "t5_xxl" / "a.safetensors")}  # fmt: skip
     with pytest.raises(InputError, match="has no folder videos"):
         probe_dataset(ref(root / "metas", "video-folder"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tao_runtime.data.llava_parquet import read_row
+from tao_runtime.data.video_folder import read_clip
 from tao_runtime.data.videophy2 import read_entry
 
 
@@ -25,6 +26,7 @@ READERS: Final[dict[str, Callable[[Path, int, int], Mapping[str, object]]]] = {
     "video-jsonl": read_json_record,
     "llava-parquet": read_row,
     "videophy2": read_entry,
+    "video-folder": read_clip,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -47,17 +48,32 @@ def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> Dat
     if not (root / VIDEOS).is_dir():
         raise InputError(f"{root}: has no folder {VIDEOS}; want {VIDEOS}/*{SUFFIX} and {METAS}/*.txt")
     clips, digest = ClipSet(ref, root, root / VIDEOS), hashlib.sha256()
-    for index, path in enumerate(sorted((root / VIDEOS).glob(f"*{SUFFIX}"))):
+    for index, path in enumerate(_clips(root)):
         clips.findings.failed = False
         caption = _caption(index, root / METAS / f"{path.stem}.txt", clips.findings)
         embedded = _embedded(index, root, path.stem, caption, clips.findings)
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0{caption}\0".encode(errors="surrogatepass"))
         windows = [(Window(0, TO_THE_END), len(caption.encode(errors="surrogatepass")), False)]
-        clips.rows.append(Row(path, windows, usable=not clips.findings.failed, embedded=embedded))
+        clips.rows.append(Row(path, windows, offset=index, usable=not clips.findings.failed, embedded=embedded))
         if progress is not None and not index % 100:
             progress(f"{ref.label} captions", index)
     return clips.facts(digest.hexdigest(), progress)
+
+
+def _clips(root: Path) -> list[Path]:
+    return sorted((root / VIDEOS).glob(f"*{SUFFIX}"))
+
+
+def read_clip(root: Path, offset: int, size: int = 0) -> Mapping[str, object]:
+    """Return clip `offset` of a folder: its file, its caption, and the file of its embedding or None."""
+    path = _clips(root)[offset]
+    embedding = find_embedding(root / EMBEDDINGS, path.stem)
+    return {
+        "video": str(path),
+        "caption": read_caption(root, path.stem),
+        "embedding": str(embedding) if embedding else None,
+    }
 
 
 def read_caption(root: Path, stem: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tao_runtime.errors import InputError
 from tao_runtime.spec import cosmos3_reasoner, cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
@@ -13,15 +12,16 @@ from tao_runtime.spec.base import Spec
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A model family and its spec dialect."""
+    """A model family and its spec dialect. `engine`: it can be run here, not only checked and planned."""
 
     name: str
     title: str
     actions: Mapping[str, type[Spec]]
+    engine: bool
 
 
-def _family(title: str, *specs: type[Spec]) -> Family:
-    return Family(specs[0].family, title, {spec.action: spec for spec in specs})
+def _family(title: str, *specs: type[Spec], engine: bool = False) -> Family:
+    return Family(specs[0].family, title, {spec.action: spec for spec in specs}, engine)
 
 
 _LIST = (
@@ -31,6 +31,7 @@ _LIST = (
         cosmos_reason.EvaluateSpec,
         cosmos_reason.QuantizeSpec,
         cosmos_reason.InferenceSpec,
+        engine=True,
     ),
     _family(
         "Cosmos3 reasoner, structured dialect (task vlm)",
@@ -73,9 +74,8 @@ def spec_classes(*, family: str | None = None, action: str | None = None) -> tup
 
 
 def has_engine(name: str) -> bool:
-    """Whether a family can be run here, not only checked and planned: it has a module on the engine's floor."""
-    home = Path(__file__).parents[1] / "engine" / "families"
-    return (home / f"{name}.py").is_file() or (home / name / "train.py").is_file()
+    """Whether a family can be run here, not only checked and planned."""
+    return FAMILIES[name].engine
 
 
 def known_names(spec: type[Spec], top_keys: Iterable[str]) -> int:
