@@ -47,9 +47,12 @@ def kill_at_random(spec: Path, run_dir: Path, draw: random.Random) -> bool:
         # A half-written save is there for some 30 ms: to hit it, wait for one after the drawn instant.
         while run.poll() is None and (time.monotonic() < deadline or (inside_a_save and saving(run_dir) <= left)):
             time.sleep(0.001)
-        for pid in children(run.pid):
-            os.kill(pid, signal.SIGKILL)
-        os.killpg(run.pid, signal.SIGKILL)
+        try:
+            for pid in children(run.pid):
+                os.kill(pid, signal.SIGKILL)
+            os.killpg(run.pid, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it ended by itself meanwhile
         return run.wait() == -signal.SIGKILL
 
 
@@ -69,7 +72,7 @@ def crash(material: Path, folder: Path, *, kills: int, seed: int, layout: dict[s
         attempt = folder / f"round-{counts['rounds']}"
         attempt.mkdir()
         for _ in range(5):
-            if counts["kills"] == kills:
+            if counts["kills"] == kills or (attempt / "run/run.json").exists():  # killed after it was complete
                 break
             before, left = commits(attempt / "run"), saving(attempt / "run")
             spec = spec_of(material, attempt, mode=draw.choice(["sync", "async"]), layout=layout)

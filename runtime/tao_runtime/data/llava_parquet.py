@@ -46,11 +46,11 @@ def parquet_files(annotation: Path) -> list[Path]:
 
 def probe_llava_parquet(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
     """Judge every row and open every picture's header. Raises InputError if there is no file, or one is broken."""
-    annotation, digest = Path(ref.annotation), hashlib.sha256()
+    annotation = Path(ref.annotation)
     findings = Collector(where=ref.annotation_key, file=str(annotation))
     turns, columns = ConversationFold(ref.conversation_key), ColumnBuilder()
     media: list[MediaHeader] = []
-    for number, (file, row, record) in enumerate(_rows(annotation, digest, findings)):
+    for number, (file, row, record) in enumerate(_rows(annotation, findings)):
         findings.failed = False
         turns.see(number, record, findings)
         header = _picture(record.get("image"), Path(f"{file}{MARK}{row}"), number, findings)
@@ -60,15 +60,27 @@ def probe_llava_parquet(ref: DatasetRef, progress: Progress | None = None) -> Da
         if progress is not None and not number % 1000:
             progress(f"{ref.label} rows", number)
     found = findings.findings()
-    return DatasetFacts(ref.label, annotation, annotation, digest.hexdigest(), columns.freeze(), tuple(media), found)
+    sha256 = parquet_sha256(annotation)
+    return DatasetFacts(ref.label, annotation, annotation, sha256, columns.freeze(), tuple(media), found)
 
 
-def _rows(annotation: Path, digest: Any, findings: Collector) -> Iterator[tuple[Path, int, Mapping[str, object]]]:
+def parquet_sha256(annotation: Path) -> str:
+    """Return a digest of names, sizes and row counts of a data set's files. Raises InputError for a broken one."""
+    digest = hashlib.sha256()
+    for file in parquet_files(annotation):
+        try:
+            rows = pq.read_metadata(file).num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{file}: {str(error).splitlines()[0]}; want a parquet file") from None
+        digest.update(f"{file.name}\0{file.stat().st_size}\0{rows}\0".encode())
+    return digest.hexdigest()
+
+
+def _rows(annotation: Path, findings: Collector) -> Iterator[tuple[Path, int, Mapping[str, object]]]:
     for file in parquet_files(annotation):
         try:
             table = pq.ParquetFile(file)
             missing = [name for name in COLUMNS if name not in table.schema_arrow.names]
-            digest.update(f"{file.name}\0{file.stat().st_size}\0{table.metadata.num_rows}\0".encode())
             if missing:
                 findings.add(NO_COLUMN, f"no column {', '.join(missing)}", ", ".join(COLUMNS), at=At(file=str(file)))
                 continue
@@ -115,6 +127,24 @@ def read_row(annotation: Path, offset: int, size: int = 0) -> Mapping[str, objec
     picture = _row(file, offset - first, ("image",))["image"]
     has = picture.get("bytes") if isinstance(picture, dict) else picture
     return {**record, "image": f"{file}{MARK}{offset - first}"} if has is not None else record
+
+
+def inside_parquet(path: Path) -> bool:
+    """Whether a path names a row of a parquet file: `file.parquet#row`."""
+    return f".parquet{MARK}" in path.name
+
+
+def parquet_of(path: Path) -> Path:
+    """Return the file that a row is in."""
+    return Path(str(path).rpartition(MARK)[0])
+
+
+def picture_header(path: Path) -> MediaHeader:
+    """Return the header of a picture inside a parquet file, which probing has seen to open."""
+    data = read_picture(path)
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        return MediaHeader(path, "image", width, height, 1, 0.0, (image.format or "").lower(), len(data))
 
 
 def read_picture(path: Path) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tao_runtime.data.llava_parquet import read_row
-from tao_runtime.data.video_folder import read_clip
-from tao_runtime.data.videophy2 import read_entry
+from tao_runtime.data.llava_parquet import parquet_sha256, read_row
+from tao_runtime.data.video_folder import folder_sha256, read_clip
+from tao_runtime.data.videophy2 import read_entry, videophy2_sha256
 
 
 def read_json_record(annotation: Path, offset: int, size: int) -> Mapping[str, object]:
@@ -28,6 +29,25 @@ READERS: Final[dict[str, Callable[[Path, int, int], Mapping[str, object]]]] = {
     "videophy2": read_entry,
     "video-folder": read_clip,
 }
+
+
+def _file_sha256(annotation: Path) -> str:
+    with annotation.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+DIGESTS: Final[dict[str, Callable[[Path], str]]] = {
+    "llava": _file_sha256,
+    "video-jsonl": _file_sha256,
+    "llava-parquet": parquet_sha256,
+    "videophy2": videophy2_sha256,
+    "video-folder": folder_sha256,
+}
+
+
+def content_sha256(layout: str, annotation: Path) -> str:
+    """Return the digest of a data set as probing took it. Raises OSError or InputError if it cannot be read."""
+    return DIGESTS[layout](annotation)
 
 
 def read_record(layout: str, annotation: Path, offset: int, size: int) -> Mapping[str, object]:

@@ -47,18 +47,25 @@ def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> Dat
     root = Path(ref.annotation)
     if not (root / VIDEOS).is_dir():
         raise InputError(f"{root}: has no folder {VIDEOS}; want {VIDEOS}/*{SUFFIX} and {METAS}/*.txt")
-    clips, digest = ClipSet(ref, root, root / VIDEOS), hashlib.sha256()
+    clips = ClipSet(ref, root, root / VIDEOS)
     for index, path in enumerate(_clips(root)):
         clips.findings.failed = False
         caption = _caption(index, root / METAS / f"{path.stem}.txt", clips.findings)
         embedded = _embedded(index, root, path.stem, caption, clips.findings)
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0{caption}\0".encode(errors="surrogatepass"))
         windows = [(Window(0, TO_THE_END), len(caption.encode(errors="surrogatepass")), False)]
         clips.rows.append(Row(path, windows, offset=index, usable=not clips.findings.failed, embedded=embedded))
         if progress is not None and not index % 100:
             progress(f"{ref.label} captions", index)
-    return clips.facts(digest.hexdigest(), progress)
+    return clips.facts(folder_sha256(root), progress)
+
+
+def folder_sha256(root: Path) -> str:
+    """Return a digest of the clips' names and sizes, and of their captions."""
+    digest = hashlib.sha256()
+    for path in sorted((root / VIDEOS).glob(f"*{SUFFIX}")):
+        caption = read_caption(root, path.stem)
+        digest.update(f"{path.name}\0{path.stat().st_size}\0{caption}\0".encode(errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 def _clips(root: Path) -> list[Path]:

@@ -39,18 +39,17 @@ def meta_of(folder: Path) -> Path:
 
 def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
     """Judge every entry, its turns and its clip's header. Raises InputError if meta.json cannot be read."""
-    meta, digest = meta_of(Path(ref.annotation)), hashlib.sha256()
+    meta = meta_of(Path(ref.annotation))
     findings = Collector(where=ref.annotation_key, file=str(meta))
     turns, columns, ids = ConversationFold("conversations"), ColumnBuilder(), IdFold()
     media = MediaFold(meta.parent, turns)
-    for index, offset, size, entry in iter_array(meta, on_bytes=digest.update):
+    for index, offset, size, entry in iter_array(meta):
         findings.failed = False
         record = record_of(meta.parent, entry)
         if record is None:
             findings.add(BAD_ENTRY, quote(entry), f"an entry with {TEXT}/<id>.json beside it", at=At(index))
             columns.add(offset, size, None, (), math.nan, usable=False)
             continue
-        digest.update(json.dumps(record, sort_keys=True).encode())
         for fold in (turns, media, ids):
             fold.see(index, record, findings)
         columns.add(offset, size, turns, media.current, math.nan, usable=not findings.failed)
@@ -65,7 +64,15 @@ def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> Datase
         if any(headers[number] is None for number in frozen.media_of(record_number)):
             frozen.usable[record_number] = False
     found = (*findings.findings(), *broken[:20])
-    return DatasetFacts(ref.label, meta, meta.parent, digest.hexdigest(), frozen, headers, found)
+    return DatasetFacts(ref.label, meta, meta.parent, videophy2_sha256(meta), frozen, headers, found)
+
+
+def videophy2_sha256(meta: Path) -> str:
+    """Return a digest of meta.json and of every record, whose turns lie in files of their own."""
+    digest = hashlib.sha256()
+    for _, _, _, entry in iter_array(meta, on_bytes=digest.update):
+        digest.update(json.dumps(record_of(meta.parent, entry), sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def read_entry(annotation: Path, offset: int, size: int) -> Mapping[str, object]:

@@ -27,6 +27,7 @@ from tao_runtime.engine.dist import Meshes
 from tao_runtime.engine.families import WetFamily
 from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base
 from tao_runtime.errors import RunError
+from tao_runtime.plan.diffusion import RecomputePlan
 from tao_runtime.plan.model import ModelPlan, PrecisionPlan, TrainPlan
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -52,7 +53,7 @@ def build_sharded(
     """Return the model of a snapshot, sharded over its mesh, each rank holding only its part."""
     mesh, precision, lora = meshes.weights, plan.precision, plan.model.lora
     with init_empty_weights(include_buffers=False):
-        model = family.build(directory, packed=True)
+        model = family.build(Path(plan.model.architecture or directory), packed=True)
     cast_parameters(model, DTYPES[precision.master])
     added = frozenset[str]()
     if lora is not None:
@@ -61,7 +62,7 @@ def build_sharded(
     select(model, family, plan.optimizer.keys_to_select)
     if meshes.sequence is not None:
         family.share_sequence(model, meshes.sequence)
-    wrap_blocks(model, family, precision)
+    wrap_blocks(model, family, precision, plan.recompute)
     shard(model, family, precision, mesh)
     materialise(model, torch.device("cpu") if precision.offload else torch.device(mesh.device_type))
     added = frozenset(name for name, _ in model.named_parameters() if ".lora_" in name)
@@ -151,27 +152,34 @@ def select(model: nn.Module, family: WetFamily, keys: tuple[str, ...]) -> None:
         raise RunError("optimizer.keys_to_select: every parameter is frozen; there is nothing to train")
 
 
-def wrap_blocks(model: nn.Module, family: WetFamily, precision: PrecisionPlan) -> None:
+def wrap_blocks(
+    model: nn.Module, family: WetFamily, precision: PrecisionPlan, recompute: RecomputePlan | None = None
+) -> None:
     """Recompute each block's activations in backward, and compile each block, where the plan says so."""
     targets = family.blocks(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if not any(child is block for block in targets):
                 continue
-            block = recomputed(child, precision.activation_checkpointing)
+            block = recomputed(child, precision.activation_checkpointing, recompute)
             if precision.compile:
                 # Lengths differ from step to step: one graph for all of them.
                 block.compile(dynamic=True)
             setattr(parent, name, block)
 
 
-def recomputed(block: nn.Module, mode: str) -> nn.Module:
+def recomputed(block: nn.Module, mode: str, plan: RecomputePlan | None) -> nn.Module:
     """Return a block that keeps in forward what the mode says, and computes the rest again in backward."""
+    plan = plan or RecomputePlan(mode="full")
+    options: dict[str, Any] = {"preserve_rng_state": plan.preserve_random_state}
+    if plan.check != "match":  # torch compares shapes, types and devices of what is computed again; "none" does not
+        options["determinism_check"] = plan.check
     if mode == "none":
         return block
     if mode == "full":
-        return checkpoint_wrapper(block)
-    return checkpoint_wrapper(block, context_fn=partial(create_selective_checkpoint_contexts, _keep_products))
+        return checkpoint_wrapper(block, **options)
+    keep = partial(_keep, tuple(re.compile(pattern) for pattern in plan.keep_operations))
+    return checkpoint_wrapper(block, context_fn=partial(create_selective_checkpoint_contexts, keep), **options)
 
 
 # What selective checkpointing keeps: the operations whose arithmetic is worth their memory.
@@ -186,8 +194,12 @@ KEPT = {
 }
 
 
-def _keep_products(context: object, operation: object, *args: object, **options: object) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+def _keep(
+    patterns: tuple[re.Pattern[str], ...], context: object, operation: object, *args: object, **options: object
+) -> CheckpointPolicy:
+    """Keep the products of matrices and attention, and what a pattern names."""
+    named = any(pattern.search(str(operation)) for pattern in patterns)
+    return CheckpointPolicy.MUST_SAVE if named or operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def shard(model: nn.Module, family: WetFamily, precision: PrecisionPlan, mesh: DeviceMesh) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
+from tao_runtime.data.llava_parquet import inside_parquet, parquet_of, read_picture
 from tao_runtime.data.vision import MediaLayout
 from tao_runtime.errors import RunError
 
@@ -43,9 +45,9 @@ def decode_video(path: Path, indices: Sequence[int]) -> np.ndarray:
 
 
 def decode_image(path: Path) -> np.ndarray:
-    """Return an image as one THWC uint8 RGB frame."""
+    """Return an image, also one inside a parquet file, as one THWC uint8 RGB frame."""
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(read_picture(path)) if inside_parquet(path) else path) as image:
             return np.asarray(image.convert("RGB"))[None]
     except (OSError, UnidentifiedImageError) as error:
         raise DecodeError(f"{path}: cannot be decoded ({error})") from error
@@ -77,7 +79,7 @@ class FrameCache:
 
     def load(self, path: Path, layout: MediaLayout) -> torch.Tensor:
         """Return `load_frames(path, layout)`, decoding only what is not kept."""
-        status = path.stat()
+        status = parquet_of(path).stat() if inside_parquet(path) else path.stat()
         key = (str(path), status.st_size, status.st_mtime_ns, layout.frame_indices, layout.height, layout.width)
         with self._lock:
             found = self._frames.get(key)

@@ -115,7 +115,8 @@ def make_ledgers(plan: Plan, facts: Facts) -> dict[str, Ledger]:
         datasets["eval"] = (plan.data, "eval")
         sampling, system, key = plan.sampling, plan.system_prompt, "conversations"
         prompt_format, budget = plan.prompt_format, 0
-    model = facts.models.get("base_model") if plan.model.base_path else facts.models["model"]
+    name = "base_model" if plan.model.base_path else "architecture" if plan.model.architecture else "model"
+    model = facts.models[name]
     assert model is not None and model.directory is not None, "the report passed"
     tokenizer = Tokenizer.from_file(str(model.directory / "tokenizer.json"))
     flops = dry_family(plan.family).forward_flops(model.config, model.geometry)

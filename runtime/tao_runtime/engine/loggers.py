@@ -43,7 +43,13 @@ class WandbLogger:
         run_id = id_file.read_text().strip() if id_file.is_file() else wandb.util.generate_id()
         id_file.write_text(run_id + "\n")
         self._run = wandb.init(
-            project=plan.project, name=plan.experiment, group=plan.group, id=run_id, resume="allow", dir=str(run_dir)
+            project=plan.project,
+            name=plan.experiment,
+            group=plan.group,
+            id=run_id,
+            resume="allow",
+            dir=str(run_dir),
+            mode="offline" if plan.offline else None,
         )
 
     def log(self, step: int, values: dict[str, float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,8 +9,9 @@ from typing import Literal
 from pydantic import JsonValue
 
 from tao_runtime import __version__
+from tao_runtime.data.records import content_sha256
 from tao_runtime.engine.commits import Commit, damage, list_commits, list_uncommitted
-from tao_runtime.errors import Finding, FindingsError, Fix
+from tao_runtime.errors import Finding, FindingsError, Fix, InputError
 from tao_runtime.plan.identity import identity_parts, resume_identity
 from tao_runtime.plan.model import TrainPlan
 
@@ -102,7 +102,7 @@ def _finding(saw: str, want: str, fix: str, *, resume: bool = False) -> Finding:
 
 
 def check_unchanged(plan: TrainPlan) -> None:
-    """Compare the annotation files with the plan's, so that what was checked is what is trained on.
+    """Compare the data sets with the plan's, so that what was checked is what is trained on.
 
     Raises:
         FindingsError: a file is gone or was changed since the plan was made.
@@ -111,7 +111,7 @@ def check_unchanged(plan: TrainPlan) -> None:
     for dataset in (plan.data.train, plan.data.val):
         if dataset is None or dataset.sha256 is None:
             continue
-        saw = _changed(Path(dataset.annotation), dataset.sha256)
+        saw = _changed(dataset.format, Path(dataset.annotation), dataset.sha256)
         if saw is not None:
             findings.append(
                 Finding(
@@ -127,11 +127,10 @@ def check_unchanged(plan: TrainPlan) -> None:
         raise FindingsError(findings)
 
 
-def _changed(path: Path, sha256: str) -> str | None:
-    """Return how a file differs from what it was, if it does."""
+def _changed(layout: str, path: Path, sha256: str) -> str | None:
+    """Return how a data set differs from what it was, if it does."""
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
+        found = content_sha256(layout, path)
+    except (OSError, InputError) as error:
         return str(error)
     return None if found == sha256 else f"sha256 {found[:12]}"

@@ -10,6 +10,7 @@ import torch
 
 from tao_runtime.data.facts import MediaKind
 from tao_runtime.data.families import Tokenizer, dry_family, tokenize
+from tao_runtime.data.llava_parquet import inside_parquet, picture_header
 from tao_runtime.data.media import probe_header
 from tao_runtime.data.vision import MediaLayout, lay_out
 from tao_runtime.engine.frames import DecodeError, FrameCache
@@ -68,7 +69,7 @@ class SampleMaker:
     def _lay_out(self, path: Path, kind: MediaKind) -> MediaLayout:
         """Return the layout of a file, its header read once per process."""
         if path not in self._layouts:
-            header = probe_header(path, kind)
+            header = picture_header(path) if inside_parquet(path) else probe_header(path, kind)
             if isinstance(header, Finding):
                 raise DecodeError(header.render())
             self._layouts[path] = lay_out(header, self.rules.sampling, self.rules.geometry)

@@ -54,9 +54,10 @@ class Trainer:
         self.world = world = replace(world, cp=plan.mesh.cp)
         self.log = RunLog(run_dir, is_main=world.is_main)
         self.family = wet_family(plan.family)
-        self.gates = Gates(self.log, world, self.family, plan.model)
-        self.directory = Path(plan.model.path)
-        self.snapshot = probe_model(ModelRef("model", plan.model.path, "model.path"))
+        self.gates = Gates(self.log, world, self.family, plan.model, keys=plan.optimizer.keys_to_select)
+        self.directory = Path(plan.model.path)  # of the weights; configuration and processor may lie elsewhere
+        self.home = Path(plan.model.architecture or plan.model.path)
+        self.snapshot = probe_model(ModelRef("model", str(self.home), "model.path"))
         self.budget = BadSampleBudget(plan.data.bad_sample_budget, tell=self._name_bad)
         # A backward pass is two forward ones, one of them for the gradients of weights, which adapters hardly have.
         self.passes = 3 if plan.model.lora is None else 2
@@ -103,7 +104,7 @@ class Trainer:
         if dataset is None or (label == "val" and not self.plan.validation.enabled):
             return None
         rules = sample_rules(self.plan, self.snapshot.geometry, response_mode=dataset.response_mode)
-        tokenizer = self.directory / "tokenizer.json"
+        tokenizer = self.home / "tokenizer.json"
         source = open_source(self.run_dir, label, rules, tokenizer=tokenizer, cache_bytes=cache_bytes)
         self.watchdog.observe(lambda: (source.cache.hits, source.cache.misses))
         return source

@@ -38,6 +38,7 @@ _LIST = (
         cosmos3_reasoner.TrainSpec,
         cosmos3_reasoner.EvaluateSpec,
         cosmos3_reasoner.InferenceSpec,
+        engine=True,
     ),
     _family(
         "Cosmos3 video generator, structured dialect (task vfm)",

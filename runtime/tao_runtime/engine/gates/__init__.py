@@ -28,7 +28,11 @@ PATIENCE = 20
 class Gates:
     """Runs the gates of one training. Every method is collective; a gate that fails is recorded, then raises."""
 
-    def __init__(self, log: RunLog, world: World, family: WetFamily, plan: ModelPlan) -> None:
+    def __init__(
+        self, log: RunLog, world: World, family: WetFamily, plan: ModelPlan, *, keys: Sequence[str] = ()
+    ) -> None:
+        """`keys`: the selected ones; parameters without any of them in their upstream name are not trained."""
+        self.keys = keys
         self.world = world
         self.family = family
         self.plan = plan
@@ -55,7 +59,7 @@ class Gates:
         """Step 0, before a checkpoint is loaded: the base, the trainable set; remembers every tensor."""
         with self.verdicts.timed():
             start.gate_base(self.verdicts, built, self.family, directory=directory, world=self.world)
-            start.gate_trainable(self.verdicts, built, self.family, self.plan)
+            start.gate_trainable(self.verdicts, built, self.family, self.plan, self.keys)
             self.verdicts.settle()
             self._before = fingerprint.take(built.model)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -113,8 +113,11 @@ def reread(built: Built, family: WetFamily, directory: Path, *, world: World) ->
     return named, [plain for plain, count in zip(named, counts, strict=True) if count]
 
 
-def intended(name: str, plan: ModelPlan) -> bool:
-    """Return whether the spec wants a parameter trained: the adapter's keys, then patterns, then the map."""
+def intended(name: str, plan: ModelPlan, original: str, keys: Sequence[str] = ()) -> bool:
+    """Return whether the spec wants a parameter trained: the adapter's keys, patterns, the map, then selected keys.
+
+    `original`: its name in upstream's code, which the selected keys mean.
+    """
     wanted = plan.lora is None or ".lora_" in name or bool(set(plan.lora.modules_to_save) & set(name.split(".")))
     wanted = wanted and not any(re.search(pattern, name) for pattern in plan.freeze_pattern)
     if plan.trainable_pattern:  # nothing else is trained
@@ -122,10 +125,12 @@ def intended(name: str, plan: ModelPlan) -> bool:
     for key, value in plan.trainable_map.items():
         if name == key or name.startswith(f"{key}."):
             wanted = value
-    return wanted
+    return wanted and (not keys or any(key in original for key in keys))
 
 
-def gate_trainable(verdicts: Verdicts, built: Built, family: WetFamily, plan: ModelPlan) -> None:
+def gate_trainable(
+    verdicts: Verdicts, built: Built, family: WetFamily, plan: ModelPlan, keys: Sequence[str] = ()
+) -> None:
     """What is trained is what the spec says; the manifest counts it for each part."""
     manifest: dict[str, list[int]] = {}
     problems = []
@@ -135,7 +140,7 @@ def gate_trainable(verdicts: Verdicts, built: Built, family: WetFamily, plan: Mo
         for place, number in ((0, 1), (1, value.numel())):
             counts[place] += number if value.requires_grad else 0
             counts[place + 2] += number
-        if value.requires_grad != intended(plain, plan):
+        if value.requires_grad != intended(plain, plan, family.original_name(plain), keys):
             problems.append(f"{plain} is {'trained' if value.requires_grad else 'frozen'}; the spec wants the opposite")
     trained = sum(counts[1] for counts in manifest.values())
     verdicts.add(

@@ -34,7 +34,9 @@ class Verdicts:
         """Record a gate. `problems`: sentences that say saw, want and fix."""
         said: dict[str, JsonValue] = {"problems": [*problems[:NAMED]]} if problems else {}
         self.log.gate(gate, ok=not problems, **detail, **said)
-        self._problems += [f"gate {gate}: {problem}" for problem in problems]
+        self._problems += [f"gate {gate}: {problem}" for problem in problems[:NAMED]]
+        if more := len(problems) - NAMED:
+            self._problems += [f"gate {gate}: and {more} more like these"] if more > 0 else []
 
     def warn(self, gate: str, text: str) -> None:
         """Say what is not certain to be wrong."""
