@@ -1,6 +1,6 @@
 """TRL's SFTTrainer on the benchmark's clips, with the collator that it needs for video: the library's processor.
 
-Usage: python trl_video_sft.py FOLDER BATCH EPOCHS; prints the useful tokens per CPU-second of each epoch as JSON.
+Usage: python trl_video_sft.py FOLDER BATCH EPOCHS; prints [useful tokens, CPU seconds] of each epoch as JSON.
 """
 
 import json
@@ -122,7 +122,7 @@ def main(folder: Path, batch: int, epochs: int) -> None:
     )
     trainer.train()
     pairs = zip(clock.marks, clock.marks[1:], strict=False)
-    print(json.dumps([(tokens - before) / (now - then) for (then, before), (now, tokens) in pairs]))
+    print(json.dumps([(tokens - before, now - then) for (then, before), (now, tokens) in pairs]))
 
 
 if __name__ == "__main__":

@@ -203,7 +203,11 @@ def _keep(
 
 
 def shard(model: nn.Module, family: WetFamily, precision: PrecisionPlan, mesh: DeviceMesh) -> None:
-    """Shard each block, then the rest as one group."""
+    """Shard each block, then the rest as one group. Alone, and without a cast, there is nothing to gather or to cut."""
+    # The loss runs the body and the head apart, so that logits exist only where a token is supervised.
+    object.__setattr__(model, "training_loss", lambda batch: family.loss(model, batch))
+    if mesh.size() == 1 and precision.master == precision.compute and not precision.offload:
+        return
     policy = MixedPrecisionPolicy(
         param_dtype=DTYPES[precision.compute], reduce_dtype=DTYPES[precision.reduce], cast_forward_inputs=False
     )
@@ -215,6 +219,4 @@ def shard(model: nn.Module, family: WetFamily, precision: PrecisionPlan, mesh: D
         keep = number == len(blocks) - 1 if reshard is None else not reshard
         fully_shard(block, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=not keep)
     fully_shard(model, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=bool(reshard))
-    # The loss runs the body and the head apart, so that logits exist only where a token is supervised.
-    object.__setattr__(model, "training_loss", lambda batch: family.loss(model, batch))
     register_forward(model, "training_loss")

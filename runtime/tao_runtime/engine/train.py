@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.engine.build import Built, build_sharded
@@ -249,7 +250,8 @@ class Trainer:
                 micro = next(batches)
             lost += micro.lost
             seed = self._noise_seed(step, part)
-            self.model.set_requires_gradient_sync(number == len(parts) - 1)
+            if isinstance(self.model, FSDPModule):  # gradients of all but the last micro-batch stay where they are
+                self.model.set_requires_gradient_sync(number == len(parts) - 1)
             numerators.append(self._micro_step(micro, planned, seed))
         weight = self._weight(planned, lost)
         self.gates.after_backward(self.model, planned=planned, lost=planned - weight)

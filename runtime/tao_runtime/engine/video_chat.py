@@ -149,7 +149,8 @@ def collate(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
     There is always at least one patch: a rank whose samples have no medium still runs the vision tower (on one grey
     token, with weight 0), or the other ranks would wait for it forever.
     """
-    items = list(items) or [_empty_item()]
+    # Frames of one size side by side: attention takes them in one call.
+    items = sorted(items, key=lambda item: [layout.tokens_per_step for layout in item.layouts]) or [_empty_item()]
     lengths = torch.tensor([len(item.ids) for item in items])
     labels = [torch.where(item.supervised, item.ids, IGNORED) for item in items]
     for label in labels:
