@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import gc
 
-EVERY = 50  # reports of metrics
+EVERY = 100  # reports of metrics
 
 
 class Garbage:
-    """Takes over the cyclic collector; what is there at the start stays and is never walked again."""
+    """Takes over the cyclic collector; what is there after the first steps stays and is never walked again."""
 
     def __init__(self) -> None:
         self._asked = 0
-        gc.collect()
-        gc.freeze()
         gc.disable()
 
     def collect(self) -> None:
         """Collect what was made lately, now and then; every rank does so after the same step."""
         self._asked += 1
-        if self._asked % EVERY == 0:
+        if self._asked == 1:  # by now everything is imported that training needs, and stays
+            gc.collect()
+            gc.freeze()
+        elif self._asked % EVERY == 0:
             gc.collect(1)
 
     def close(self) -> None:
