@@ -20,8 +20,7 @@ class Garbage:
     def collect(self) -> None:
         """Collect what was made lately, now and then; every rank does so after the same step."""
         self._asked += 1
-        if self._asked == 1:  # by now everything is imported that training needs, and stays
-            gc.collect()
+        if self._asked == 1:  # by now everything is imported that training needs, and stays: not walked once, even
             gc.freeze()
         elif self._asked % EVERY == 0:
             gc.collect(1)

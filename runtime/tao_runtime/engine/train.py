@@ -243,7 +243,8 @@ class Trainer:
         planned = int(source.ledger.weight[records.records].sum())
         parts = self._parts(records, source)
         self.optimizer.set_lr(lr_factor(plan.schedule, step))
-        self.model.train()
+        if not self.model.training:  # a walk over all modules
+            self.model.train()
         numerators, lost = [], 0
         for number, part in enumerate(parts):
             with self._phase("data"):
