@@ -161,6 +161,12 @@ BAD: dict[str, tuple[Break, str]] = {
     "dataset/tags-missing": (lambda w: w.turns({**HUMAN, "value": "?"}, GPT), "0 media tags for 1 media"),
     "dataset/train-val-overlap": (
         lambda w: w.set(custom__val_dataset__annotation_path=str(w.train)), "the same annotation file"),
+    "dataset/train-val-same-content": (
+        lambda w: write(w.val / "clip_0.mp4", (w.train / "clip_3.mp4").read_bytes()), "name copies of training media"),
+    "dataset/train-val-same-source": (
+        lambda w: (make_clip(w.train / "vJk3x9Q_0_9.mp4"), w.records(video="vJk3x9Q_0_9.mp4"),
+                   make_clip(w.val / "vJk3x9Q_9_18.mp4", seed=50),
+                   write_annotations(w.val, [make_record(0, "vJk3x9Q_9_18.mp4")])), "are cut from 1 videos that"),
     "media/unreadable": (lambda w: write(w.train / "clip_0.mp4", b"not a video at all"), "not readable as a video"),
     "media/empty": (lambda w: write(w.train / "clip_0.mp4", b""), "0 bytes; want a video file"),
     "media/truncated": (cut_clip, "and frames up to byte"),

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tao_runtime.data.source_video import Cut
 from tao_runtime.errors import Finding
 
 MediaKind = Literal["video", "image"]
@@ -65,6 +66,7 @@ class DatasetFacts:
     columns: RecordColumns
     media: tuple[MediaHeader | None, ...]  # unique files in order of first mention; None: could not be probed
     findings: tuple[Finding, ...] = ()  # what the record rules (folds) found
+    cuts: Mapping[int, Cut] = field(default_factory=dict)  # by record: what it says of its source video
 
     @property
     def num_records(self) -> int:
@@ -130,4 +132,5 @@ class Facts:
     models: Mapping[str, ModelFacts] = field(default_factory=dict)  # by label
     datasets: Mapping[str, DatasetFacts] = field(default_factory=dict)  # by label
     findings: tuple[Finding, ...] = ()  # what probing itself ran into: a missing file, bad syntax
+    same_content: tuple[tuple[Path, ...], ...] = ()  # files of several data sets that hold the same bytes
     offline: bool = False  # asked to do without the hub

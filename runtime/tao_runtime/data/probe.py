@@ -14,6 +14,7 @@ from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, 
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.same_content import same_content
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.errors import Finding, Fix, InputError
 from tao_runtime.spec.base import DatasetRef, Spec
@@ -71,6 +72,7 @@ def probe(
         models={ref.label: probe_model(ref) for ref in spec.models()},
         datasets=datasets,
         findings=tuple(findings),
+        same_content=same_content(datasets.values()),
         offline=offline,
     )
 
@@ -93,7 +95,7 @@ def probe_dataset(
     whole = () if scan.media_root.is_dir() else (_no_root(ref, scan.media_root),)
     found = (*whole, *scan.findings.findings(), *_cap(broken, scan, media))
     columns = _without(scan.columns, media)
-    return DatasetFacts(ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found)
+    return DatasetFacts(ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found, scan.cuts)
 
 
 def _no_root(ref: DatasetRef, root: Path) -> Finding:
