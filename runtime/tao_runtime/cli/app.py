@@ -64,6 +64,10 @@ def check(
     overrides: Overrides = None,
     nproc: Nproc = None,
     offline: Offline = False,
+    decode: Annotated[
+        str | None,
+        typer.Option("--decode", metavar="SHARE|all", help="Also decode this share of the media: all, 10% or 0.1."),
+    ] = None,
     fix: Annotated[
         Path | None, typer.Option("--fix", help="Write a corrected copy of the spec into this folder.")
     ] = None,
@@ -72,8 +76,10 @@ def check(
     """Judge a run before it starts: every record, every media file, the model, the machine, the arithmetic."""
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare_report
+    from tao_runtime.data.decode_probe import parse_share
 
-    report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline)
+    share = None if decode is None else parse_share(decode)
+    report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline, decode=share)
     show.report(report, as_json=as_json)
     if fix is not None:
         show.fixed(report, spec, overrides or [], folder=fix)

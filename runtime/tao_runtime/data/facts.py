@@ -133,4 +133,5 @@ class Facts:
     datasets: Mapping[str, DatasetFacts] = field(default_factory=dict)  # by label
     findings: tuple[Finding, ...] = ()  # what probing itself ran into: a missing file, bad syntax
     same_content: tuple[tuple[Path, ...], ...] = ()  # files of several data sets that hold the same bytes
+    num_decoded: int = 0  # files whose sampled frames were decoded, now or in an earlier scan
     offline: bool = False  # asked to do without the hub
