@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
+from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import Result
@@ -23,4 +24,5 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "result": Result,
     "metrics": MetricsReport,
     "audit": AuditReport,
+    "doctor": Diagnosis,
 }
