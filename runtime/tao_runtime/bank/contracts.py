@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
+from tao_runtime.plan.memory.fit import Fit
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
 from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
@@ -25,4 +26,5 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "metrics": MetricsReport,
     "audit": AuditReport,
     "doctor": Diagnosis,
+    "fit": Fit,
 }

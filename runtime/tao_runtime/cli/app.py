@@ -88,8 +88,23 @@ def check(
 
 
 @app.command()
-def plan(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
+def plan(
+    spec: Spec,
+    overrides: Overrides = None,
+    nproc: Nproc = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            "--fit", metavar="DEVICES", help="Does it fit 24GB, or 8x80GB, and if not, what nearest run does?"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
+    if fit is not None:
+        from tao_runtime.cli.fit import show_fit
+
+        raise typer.Exit(show_fit(spec, overrides or [], fit, as_json=as_json))
     from tao_runtime.cli import show, show_plan
     from tao_runtime.cli.prepare import prepare
     from tao_runtime.errors import FindingsError

@@ -121,6 +121,7 @@ class HostFacts:
     memory_bytes: int
     free_disk_bytes: int  # on the file system of the output directory
     output_dir_exists: bool = False
+    gpu_name: str | None = None  # as the driver says; None: no GPU
     world_size: int | None = None  # processes asked for; None: as the spec's degrees say
 
 
