@@ -30,7 +30,7 @@ def show_fit(spec: Path, overrides: list[str], text: str, *, as_json: bool) -> i
 def _lines(found: Fit) -> list[str]:
     size = f"{found.devices.count} x {found.devices.memory_bytes / GIB:.1f} GiB"
     lines = [f"{found.verdict}: {size}" + (f", {_memory(found.memory)}" if found.memory else "")]
-    if found.memory is None and found.nearest is None:
+    if found.memory is None:
         lines.append("  want a local model with its configuration, records, and a mesh of as many processes")
     lines += [f"  {line}" for line in _parts(found.memory)] if found.memory else []
     near = found.nearest

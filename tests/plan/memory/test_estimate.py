@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eight_billion import CONFIG
-from tao_runtime.plan.memory.activations import Load
+from tao_runtime.plan.memory.activations import LOGIT_BYTES, Load, activations
 from tao_runtime.plan.memory.estimate import Setting, estimate_memory
 from tao_runtime.plan.memory.network import vision_language_network
 from tao_runtime.plan.memory.sizes import measure
@@ -52,6 +52,10 @@ def test_eight_billion_over_eight_ranks_as_a_tracker_counts_it() -> None:
     found = memory(Load(8192, 0, 8192))
     assert found.weights / GIB == pytest.approx(4.08, abs=0.01)
     assert found.optimizer / GIB == pytest.approx(8.17, abs=0.01)
+    _, expected, _ = activations(NETWORK, Load(8192, 0, 8192), mode="full", compute=2, cp=1, vision_trained=True)
+    everything = expected.kept + 8192 * NETWORK.vocabulary * (LOGIT_BYTES[1] + 2)  # and their copy in bfloat16
+    assert everything / GIB == pytest.approx(9.52 + 9.27, rel=0.02)
+    assert found.gathered / GIB == pytest.approx(3.39, rel=0.02)
     assert found.parameters == {"visual": 576_388_336, "language_model": 7_568_405_504, "lm_head": 622_329_856}
 
 

@@ -34,7 +34,7 @@ def with_costs(plan: TrainPlan, facts: Facts) -> TrainPlan:
         return plan
     sizes, master = measure(network, plan.model), BYTES[plan.precision.master]
     loads = find_loads(plan, facts, plan.data.sampling)
-    memory = estimate_memory(_setting(plan, network), loads) if loads else None
+    memory = estimate_memory(_setting(plan, network), loads) if loads and plan.batch.data_parallel else None
     seconds = _step_seconds(plan, facts, model)
     count = plan.steps.total
     state = memory.weights + memory.gradients + memory.optimizer if memory else plan.estimate.state_bytes_per_rank
@@ -164,7 +164,7 @@ def _pixels(plan: TrainPlan, facts: Facts, share: float) -> int:
 def knobs(plan: TrainPlan, spec: TrainSpec, facts: Facts, world: int) -> list[list[Option]]:
     """Return what may be changed, each from no change to the largest; costs say how much a change is to be avoided."""
     return [
-        _meshes(plan, facts, world),
+        _meshes(plan, spec, facts, world),
         _recomputation(plan),
         _micro_batches(plan),
         _whole_steps(plan),
@@ -188,17 +188,19 @@ def _on(change: Callable[[TrainPlan], TrainPlan | None]) -> Callable[[object], o
     return apply
 
 
-def _meshes(plan: TrainPlan, facts: Facts, world: int) -> list[Option]:
+def _meshes(plan: TrainPlan, spec: TrainSpec, facts: Facts, world: int) -> list[Option]:
     options = [_as_it_is()] if plan.batch.data_parallel else []
     heads = facts.models["model"].config.get("text_config")
     count = heads.get("num_attention_heads") if isinstance(heads, dict) else None
+    now = spec.policy.parallelism
     for place, cp in enumerate(size for size in (1, 2, 4, 8) if world % size == 0):
         if world == 1 or (isinstance(count, int) and count % cp):
             continue
         degrees = {"dp_replicate": 1, "dp_shard": world // cp, "cp": cp, "world": world, "tp": 1, "pp": 1}
         keys = {"dp_shard_size": world // cp, "dp_replicate_size": 1, "cp_size": cp, "tp_size": 1, "pp_size": 1}
         text = f"weights cut over {world} processes" + (f", sequences over {cp}" if cp > 1 else "")
-        overrides = {f"policy.parallelism.{name}": size for name, size in keys.items()}
+        changed = {name: size for name, size in keys.items() if getattr(now, name) != size}
+        overrides = {f"policy.parallelism.{name}": size for name, size in changed.items()}
         change = _on(lambda one, degrees=degrees: one.model_copy(  # type: ignore[misc]
             update={"mesh": one.mesh.model_copy(update=degrees)}
         ))  # fmt: skip
@@ -281,7 +283,7 @@ def _offloading(plan: TrainPlan) -> list[Option]:
     if plan.precision.offload:
         return [_as_it_is()]
     change = _on(lambda one: _precision(one, offload=True))
-    return [_as_it_is(), Option(18, {"train.fsdp_offload": True}, "state in host memory: much slower", change)]
+    return [_as_it_is(), Option(36, {"train.fsdp_offload": True}, "state in host memory: much slower", change)]
 
 
 def _smaller(plan: TrainPlan, facts: Facts) -> list[Option]:

@@ -43,16 +43,15 @@ def estimate_memory(setting: Setting, loads: Loads) -> MemoryPlan | None:
     gathered, reducing = _gathered(setting), _reducing(setting)
     state = weights + 3 * gradients
     found = [_activations(setting, load)[place] for place, load in enumerate(loads)]
-    kept = [int(each.peak * SPREAD[place]) for place, each in enumerate(found)]
-    # The optimizer steps when activations are gone; element by element it needs nothing more, in lists a copy.
-    stepping = gradients if setting.optimizer.implementation == "foreach" else 0
+    resident = 0 if precision.offload else state - gradients
     totals = [
-        (0 if precision.offload else state)
-        + max(int((gathered + reducing + each) * (1 + FRAGMENTED[place])), stepping)
+        resident
+        + _moving(setting, each, place, gradients=0 if precision.offload else gradients)
         + int(CONTEXT[place])
         + int(TRAFFIC[place]) * (mesh.world > 1)
-        for place, each in enumerate(kept)
+        for place, each in enumerate(found)
     ]
+    kept = [int(each.peak * SPREAD[place]) for place, each in enumerate(found)]
     return MemoryPlan(
         parameters=dict(sizes.parts),
         trainable=sizes.trained.total,
@@ -65,6 +64,25 @@ def estimate_memory(setting: Setting, loads: Loads) -> MemoryPlan | None:
         on_host=state if precision.offload else 0,
         total=Range(low=totals[0], expected=totals[1], high=totals[2]),
     )
+
+
+def _moving(setting: Setting, found: Activations, place: int, *, gradients: int) -> int:
+    """Return the most of what comes and goes: at the loss, in backward, or in the optimizer's step.
+
+    At the loss there are logits and no gradients but those of earlier micro-batches; in backward no logits.
+    """
+    held = _gathered(setting)
+    loss = held + _earlier(setting) + int((found.kept + found.logits) * SPREAD[place])
+    backward = held + _reducing(setting) + int((found.kept + found.block) * SPREAD[place])
+    # Element by element the optimizer needs nothing more, in lists a copy.
+    step = gradients if setting.optimizer.implementation == "foreach" else 0
+    inside = 1 + FRAGMENTED[place]
+    return max(int(loss * inside), gradients + int(backward * inside), gradients + step)
+
+
+def _earlier(setting: Setting) -> int:
+    """Return bytes of gradients of earlier micro-batches of a step: each rank holds all of them, not its part."""
+    return BYTES[setting.precision.reduce] * setting.sizes.trained.total * (setting.batch.accumulation != 1)
 
 
 def _activations(setting: Setting, load: Load) -> tuple[Activations, Activations, Activations]:
@@ -88,15 +106,10 @@ def _gathered(setting: Setting) -> int:
 
 
 def _reducing(setting: Setting) -> int:
-    """Return bytes of gradients that wait for being summed over ranks.
+    """Return bytes of gradients that wait in backward for being summed: of a block, and of what is in none.
 
-    With several micro-batches to a step they are summed once: until then each rank holds all of them, not its part.
+    With several micro-batches to a step gradients are summed once: until then each rank holds all of them.
     """
-    trained, compute, reduce = (
-        setting.sizes.trained,
-        BYTES[setting.precision.compute],
-        BYTES[setting.precision.reduce],
-    )
-    if setting.batch.accumulation != 1:
-        return reduce * trained.total + (compute + reduce) * trained.largest
-    return (compute + reduce) * (trained.root + trained.largest)
+    trained, precision = setting.sizes.trained, setting.precision
+    waiting = trained.largest if setting.batch.accumulation != 1 else trained.root + trained.largest
+    return _earlier(setting) + (BYTES[precision.compute] + BYTES[precision.reduce]) * waiting
