@@ -204,13 +204,19 @@ BAD: dict[str, tuple[Break, str]] = {
     "dataset/answer-missing": (lambda w: w.turns(HUMAN), "no gpt turn"),
     "dataset/answer-empty": (lambda w: w.turns(HUMAN, {"from": "gpt", "value": " \n"}), "want an answer"),
     "dataset/last-turn-unanswered": (lambda w: w.turns(HUMAN, GPT, {"from": "human", "value": "?"}), "turns is human"),
-    "dataset/tag-in-answer": (lambda w: w.turns(HUMAN, {"from": "gpt", "value": "<image>"}), "human turns only"),
+    "dataset/tag-in-answer": (
+        lambda w: w.turns(HUMAN, {"from": "gpt", "value": "<image>"}), "only. Fix: write &lt;video&gt; or"),
     "dataset/special-token": (
         lambda w: w.turns(HUMAN, {"from": "gpt", "value": "left<|im_end|>"}),
         "<|im_end|>; want plain text"),
     "dataset/video-fps": (lambda w: w.records(video_fps=None), "no 'video_fps'; want a number of frames per second"),
     "dataset/video-fps-differs": (lambda w: w.records(video_fps=30), "video_fps: 30, and 8 in the file"),
     "dataset/id-duplicate": (lambda w: w.records(id="5"), "the same id as record 0"),
+    "dataset/answers-contradict": (
+        lambda w: w.records(*(make_record(i, answer=answer) for i, answer in enumerate(("left", "Right.", "left")))),
+        "another answer than record 0 to the same question about the same media; want one answer"),
+    "dataset/media-absolute": (
+        lambda w: w.records(video=str(w.train / "clip_0.mp4")), "1 records name media by absolute paths, such as"),
     "dataset/media-mixed": (lambda w: w.records(image="a.png"), "video and image; want one of"),
     "dataset/media-not-path": (lambda w: w.records(video=7), "7; want a path relative to the media root"),
     "dataset/media-outside": (escape, "'link.mp4' leads out of"),

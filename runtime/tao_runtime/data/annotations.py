@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from tao_runtime.data.consistency import AbsoluteFold, AgreementFold
 from tao_runtime.data.facts import DatasetFacts, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, Fold, quote
 from tao_runtime.data.json_stream import iter_array
@@ -64,7 +65,8 @@ def scan_annotations(
     findings = Collector(where=ref.annotation_key, file=str(annotation))
     turns, digest = ConversationFold(conversation_key, answers=ref.label != MEDIA_LABEL), hashlib.sha256()
     media, rate, source = MediaFold(root, turns), VideoFpsFold(), SourceFold()
-    every: list[Fold] = [turns, media, rate, source, IdFold(), *(make(ref) for make in folds)]
+    beside: tuple[Fold, ...] = (AgreementFold(conversation_key), AbsoluteFold())  # after the rules of one record
+    every: list[Fold] = [turns, media, rate, source, IdFold(), *beside, *(make(ref) for make in folds)]
     columns = _Columns()
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         findings.failed = False

@@ -224,5 +224,11 @@ def _finding(rule: str, where: str, file: str, saw: str, want: str = "a file tha
         file=file,
         saw=text,
         want=wanted or want,
-        fix=Fix(text="check the path") if "cannot be read" in text else None,
+        fix=_advice(text),
     )
+
+
+def _advice(saw: str) -> Fix | None:
+    if "UTF" in saw:
+        return Fix(text="convert it: iconv -f LATIN1 -t UTF-8, with the encoding that it is in")
+    return Fix(text="check the path") if "cannot be read" in saw else None
