@@ -45,7 +45,9 @@ def test_only_files_of_equal_size_are_read(project: Project, monkeypatch: pytest
 
     read: list[Path] = []
     digest = same_content.content_digest
-    monkeypatch.setattr(same_content, "content_digest", lambda path, size: read.append(path) or digest(path, size))
+    monkeypatch.setattr(
+        same_content, "content_digest", lambda path, size, **how: read.append(path) or digest(path, size, **how)
+    )
     shutil.copy(project.train / "clip_2.mp4", project.val / "clip_0.mp4")
     assert leaks(project)
     size = (project.val / "clip_0.mp4").stat().st_size

@@ -1,4 +1,4 @@
-"""The memory of a device decides: an error where even the expected value is too much, a warning where the high end is."""
+"""The memory of a device decides: an error where the expected value is too much, a warning where the high end is."""
 
 from __future__ import annotations
 

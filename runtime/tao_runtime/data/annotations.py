@@ -65,7 +65,7 @@ def scan_annotations(
     findings = Collector(where=ref.annotation_key, file=str(annotation))
     turns, digest = ConversationFold(conversation_key, answers=ref.label != MEDIA_LABEL), hashlib.sha256()
     media, rate, source = MediaFold(root, turns), VideoFpsFold(), SourceFold()
-    beside: tuple[Fold, ...] = (AgreementFold(conversation_key), AbsoluteFold())  # after the rules of one record
+    beside: tuple[Fold, ...] = (AgreementFold(conversation_key, media), AbsoluteFold())  # after the rules of one record
     every: list[Fold] = [turns, media, rate, source, IdFold(), *beside, *(make(ref) for make in folds)]
     columns = _Columns()
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Mapping
 from typing import Final
@@ -11,9 +10,11 @@ import numpy as np
 
 from tao_runtime.data.fold import At, Collector, declare, quote
 from tao_runtime.data.llava import MEDIA_KEYS, ROLES
+from tao_runtime.data.references import MediaFold
+from tao_runtime.data.source_video import INTERVAL_KEYS
 
 SHORT: Final = 32  # characters: a longer answer is a description, of which several may be right
-_TAG = re.compile(r"\s*<(?:video|image)>\s*")
+PLACES: Final = frozenset(key for pair in INTERVAL_KEYS for key in pair)  # which part of a medium is asked about
 
 CONTRADICTION = declare(
     "dataset/answers-contradict",
@@ -32,29 +33,28 @@ ABSOLUTE = declare(
 class AgreementFold:
     """Compares the first short answer of records that ask the same: three machine words a record, and no text."""
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, media: MediaFold) -> None:
         self.key = key
+        self.media = media  # has seen the record before this fold does
         self.asked, self.answered, self.records = array("q"), array("q"), array("q")
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
         turns = record.get(self.key)
         if findings.failed or type(turns) is not list:
             return
-        texts = {"human": "", "gpt": "", "system": ""}
-        for turn in turns:
-            role = ROLES[turn["from"]]  # the turns passed their rules
-            if role == "gpt":
-                texts["gpt"] = turn["value"]
+        asked = ""
+        for turn in turns:  # they passed their rules
+            text = turn["value"]
+            if ROLES[turn["from"]] == "gpt":
                 break
-            texts[role] += turn["value"]
-        answer = " ".join(texts["gpt"].split()).casefold().rstrip(".")
-        if not answer or len(answer) > SHORT:
+            asked += text
+        else:
             return
-        media = next((str(record[key]) for key in MEDIA_KEYS if record.get(key)), "")
-        place = tuple(str(record[key]) for key in ("start", "end", "start_time", "end_time") if key in record)
-        question = " ".join(_TAG.sub(" ", texts["system"] + "\0" + texts["human"]).split())
-        self.asked.append(hash((question, media, place)))
-        self.answered.append(hash(answer))
+        if len(text) > SHORT:
+            return
+        place = None if PLACES.isdisjoint(record) else tuple(str(record.get(key)) for key in sorted(PLACES))
+        self.asked.append(hash((asked, *self.media.current, place)))
+        self.answered.append(hash(text.strip().rstrip(".").casefold()))
         self.records.append(index)
 
     def finish(self, findings: Collector) -> None:
@@ -81,14 +81,12 @@ class AbsoluteFold:
         self.count, self.first, self.example = 0, 0, ""
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
-        for key in MEDIA_KEYS if not findings.failed else ():
-            value = record.get(key)
-            name = value[0] if type(value) is list and value else value
-            if type(name) is str and name.startswith("/"):
-                if not self.count:
-                    self.first, self.example = index, name
-                self.count += 1
-                return
+        value = record.get("video") or next((record[key] for key in MEDIA_KEYS if record.get(key)), None)
+        name = value[0] if type(value) is list and value else value
+        if type(name) is str and name[:1] == "/" and not findings.failed:
+            if not self.count:
+                self.first, self.example = index, name
+            self.count += 1
 
     def finish(self, findings: Collector) -> None:
         if self.count:

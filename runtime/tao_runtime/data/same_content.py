@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,28 +27,38 @@ def same_content(datasets: Iterable[DatasetFacts]) -> tuple[tuple[Path, ...], ..
                 by_size[header.size_bytes].setdefault(header.path, set()).add(data.label)
     found: list[tuple[Path, ...]] = []
     for size, files in by_size.items():
-        if len(files) < 2 or len(set().union(*files.values())) < 2:
-            continue
-        groups: dict[bytes, list[Path]] = defaultdict(list)
-        for path in files:
-            if (digest := content_digest(path, size)) is not None:
-                groups[digest].append(path)
-        for paths in groups.values():
-            if len(paths) > 1 and len(set().union(*(files[path] for path in paths))) > 1:
-                found.append(tuple(sorted(paths)))
-    return tuple(sorted(found))
+        # Pictures without compression are all of one size: a small piece parts most of them before more is read.
+        for alike in _alike(files, list(files), lambda path, size=size: content_digest(path, size, pieces=1)):
+            found += _alike(files, alike, lambda path, size=size: content_digest(path, size))
+    return tuple(sorted(tuple(sorted(paths)) for paths in found))
 
 
-def content_digest(path: Path, size: int) -> bytes | None:
-    """Return a hash of pieces spread evenly over a file, None if it cannot be read."""
+def _alike(
+    labels: Mapping[Path, set[str]], paths: list[Path], digest: Callable[[Path], bytes | None]
+) -> list[list[Path]]:
+    """Return the groups of paths with one digest that are in several data sets."""
+    if len(paths) < 2 or len(set().union(*(labels[path] for path in paths))) < 2:
+        return []
+    groups: dict[bytes, list[Path]] = defaultdict(list)
+    for path in paths:
+        if (found := digest(path)) is not None:
+            groups[found].append(path)
+    return [each for each in groups.values() if len(each) > 1 and len(set().union(*(labels[p] for p in each))) > 1]
+
+
+def content_digest(path: Path, size: int, *, pieces: int = NUM_PIECES) -> bytes | None:
+    """Return a hash of pieces spread evenly over a file, None if it cannot be read. One piece: from its middle."""
     digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
-            if size <= PIECE_BYTES * NUM_PIECES:
+            if pieces == 1:
+                file.seek(max(0, size // 2 - PIECE_BYTES // 32))
+                digest.update(file.read(PIECE_BYTES // 16))
+            elif size <= PIECE_BYTES * pieces:
                 digest.update(file.read())
             else:
-                for number in range(NUM_PIECES):
-                    file.seek((size - PIECE_BYTES) * number // (NUM_PIECES - 1))
+                for number in range(pieces):
+                    file.seek((size - PIECE_BYTES) * number // (pieces - 1))
                     digest.update(file.read(PIECE_BYTES))
     except OSError:
         return None

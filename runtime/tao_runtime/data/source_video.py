@@ -13,6 +13,7 @@ SOURCE_KEYS: Final = ("source_video", "source_video_id", "source_id", "youtube_i
 # Pairs of keys that give a clip's place in its source, in seconds.
 INTERVAL_KEYS: Final = (("start", "end"), ("start_time", "end_time"), ("start_s", "end_s"), ("clip_start", "clip_end"))
 
+_KEYS = frozenset((*SOURCE_KEYS, *(key for pair in INTERVAL_KEYS for key in pair)))
 # abc_12.5_20, abc_000010_000020 (seconds or frames); abc_part3, abc-seg_03; abc_0003
 _INTERVAL = re.compile(r"(?P<source>.+?)[_\-](?P<start>\d+(?:\.\d+)?)[_\-](?P<end>\d+(?:\.\d+)?)")
 _PART = re.compile(r"(?P<source>.+?)[_\-. ]?(?:part|seg|segment|chunk|shot|window|clip)[_\-]?\d+", re.IGNORECASE)
@@ -69,6 +70,8 @@ class SourceFold:
         self.cuts: dict[int, Cut] = {}
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
+        if _KEYS.isdisjoint(record):
+            return
         source = next((str(record[key]) for key in SOURCE_KEYS if type(record.get(key)) in (str, int)), "")
         span = next(((record[a], record[b]) for a, b in INTERVAL_KEYS if a in record and b in record), (None, None))
         start, end = (float(one) if type(one) in (int, float) else None for one in span)  # type: ignore[arg-type]
