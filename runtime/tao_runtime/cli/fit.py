@@ -31,7 +31,9 @@ def _lines(found: Fit) -> list[str]:
     size = f"{found.devices.count} x {found.devices.memory_bytes / GIB:.1f} GiB"
     lines = [f"{found.verdict}: {size}" + (f", {_memory(found.memory)}" if found.memory else "")]
     if found.memory is None:
-        lines.append("  want a local model with its configuration, records, and a mesh of as many processes")
+        lines.append(
+            "  want records, a mesh of as many processes, and a local model; a folder with its config.json is enough"
+        )
     lines += [f"  {line}" for line in _parts(found.memory)] if found.memory else []
     near = found.nearest
     if near is not None:

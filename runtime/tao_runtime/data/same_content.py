@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,23 +25,21 @@ def same_content(datasets: Iterable[DatasetFacts]) -> tuple[tuple[Path, ...], ..
         for header in data.media:
             if header is not None:
                 by_size[header.size_bytes].setdefault(header.path, set()).add(data.label)
-    found: list[tuple[Path, ...]] = []
+    found: list[list[Path]] = []
     for size, files in by_size.items():
         # Pictures without compression are all of one size: a small piece parts most of them before more is read.
-        for alike in _alike(files, list(files), lambda path, size=size: content_digest(path, size, pieces=1)):
-            found += _alike(files, alike, lambda path, size=size: content_digest(path, size))
+        for alike in _alike(files, list(files), size, pieces=1):
+            found += _alike(files, alike, size, pieces=NUM_PIECES)
     return tuple(sorted(tuple(sorted(paths)) for paths in found))
 
 
-def _alike(
-    labels: Mapping[Path, set[str]], paths: list[Path], digest: Callable[[Path], bytes | None]
-) -> list[list[Path]]:
+def _alike(labels: Mapping[Path, set[str]], paths: list[Path], size: int, *, pieces: int) -> list[list[Path]]:
     """Return the groups of paths with one digest that are in several data sets."""
     if len(paths) < 2 or len(set().union(*(labels[path] for path in paths))) < 2:
         return []
     groups: dict[bytes, list[Path]] = defaultdict(list)
     for path in paths:
-        if (found := digest(path)) is not None:
+        if (found := content_digest(path, size, pieces=pieces)) is not None:
             groups[found].append(path)
     return [each for each in groups.values() if len(each) > 1 and len(set().union(*(labels[p] for p in each))) > 1]
 
