@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,20 @@ def test_what_is_proposed_fits_when_it_is_planned(large: Project, devices: str, 
     assert again.memory is not None
     assert again.verdict == found.nearest.verdict
     assert again.memory.total.expected == pytest.approx(found.nearest.memory.total.expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("devices", "overrides"),
+    [
+        ("8x80GB", {"policy.parallelism.dp_shard_size": 8}),
+        ("80GB", {"policy.lora": {}}),
+        ("24GB", {"policy.lora": {}, "train.master_dtype": "bfloat16"}),
+    ],
+)
+def test_the_nearest_run_changes_as_little_as_it_can(large: Project, devices: str, overrides: dict[str, Any]) -> None:
+    near = find(large, devices).nearest
+    assert near is not None
+    assert (near.verdict, near.overrides) == ("fits", overrides)
 
 
 def test_a_larger_device_asks_for_no_more_changes(large: Project) -> None:

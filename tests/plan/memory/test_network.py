@@ -92,3 +92,17 @@ def test_a_configuration_that_says_too_little_gives_nothing() -> None:
     assert vision_language_network({}) is None
     assert vision_language_network({"text_config": CONFIG["text_config"]}) is None
     assert vision_language_network({**CONFIG, "vision_config": {**CONFIG["vision_config"], "depth": "27"}}) is None
+
+
+def test_all_linear_leaves_a_head_of_its_own_out_as_peft_does(demo_material: Path, tmp_path: Path) -> None:
+    from tao_runtime.engine import adapter
+    from tao_runtime.engine.families import wet_family
+
+    config = json.loads((demo_material / "model/config.json").read_text())
+    config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = False
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model, network = wet_family("cosmos_reason").build(tmp_path, packed=True), vision_language_network(config)
+    plan = lora(target_modules=("all-linear",))
+    added = {name.replace(".default.", ".") for name in adapter.inject(model, plan)}
+    assert network is not None and "lm_head.weight" in network.shapes
+    assert set(trainable_shapes(network, model_plan(lora=plan))) == added
