@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -29,6 +31,21 @@ def make_clip(
             left = (number * 3) % max(1, size - 16)
             frame_HWC[8:24, left : left + 16] = 255
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def make_uneven_clip(path: Path, stamps: Sequence[int]) -> Path:
+    """Write a clip whose frames are shown at `stamps`, in hundredths of a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=100, options={"bf": "0"})
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 100)
+        for stamp in stamps:
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), stamp % 200, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 100)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
 

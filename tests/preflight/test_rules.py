@@ -12,10 +12,18 @@ from typing import Any
 import pytest
 import yaml
 
-from factory import make_clip, make_dataset, make_image, make_record, make_snapshot, write_annotations
+from factory import (
+    make_clip,
+    make_dataset,
+    make_image,
+    make_record,
+    make_snapshot,
+    make_uneven_clip,
+    write_annotations,
+)
 from tao_runtime.data.launch import check_launch
 from tao_runtime.errors import FindingsError
-from tao_runtime.preflight.prepare import prepare
+from tao_runtime.preflight.prepare import decode_media, prepare
 from tao_runtime.preflight.report import Report, from_findings
 from tao_runtime.preflight.rule import RULES
 
@@ -39,6 +47,9 @@ class World:
         self.action = "train"
         self.world_size: int | None = None
         self.offline = False
+        self.decode = 0.0  # share of the media
+        self.between: Callable[[], object] = lambda: None  # after the headers were read, before anything is decoded
+        self.environment: dict[str, str] = {}
         self.spec: dict[str, Any] = {
             "results_dir": str(root / "out"),
             "custom": {
@@ -82,7 +93,12 @@ class World:
         path = self.root / "spec.yaml"
         path.write_text(yaml.safe_dump(self.spec))
         try:
-            return prepare(path, action=self.action, nproc=self.world_size, offline=self.offline).report
+            prepared = prepare(path, action=self.action, nproc=self.world_size, offline=self.offline)
+            self.between()
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in self.environment.items():
+                    patch.setenv(name, value)
+                return decode_media(prepared, self.decode).report if self.decode else prepared.report
         except FindingsError as error:
             return from_findings(error.findings, action=self.action, family="")
 
@@ -107,6 +123,48 @@ def escape(world: World) -> None:
     make_clip(world.root / "elsewhere" / "x.mp4")
     (world.train / "link.mp4").symlink_to(world.root / "elsewhere" / "x.mp4")
     world.records(video="link.mp4")
+
+
+def scramble(world: World) -> None:
+    """Overwrite the frames of a clip whose index stays whole."""
+    path = make_clip(world.train / "clip_0.mp4", num_frames=64, faststart=True)
+    raw = path.read_bytes()
+    start = raw.index(b"mdat") + 4
+    path.write_bytes(raw[:start] + b"\xff" * (len(raw) - start))
+    world.decode = 1.0
+
+
+def promise_frames(world: World) -> None:
+    """Change the number of frames in the headers of a file that holds 16."""
+    path = make_clip(world.train / "a.avi")
+    path.write_bytes(path.read_bytes().replace((16).to_bytes(4, "little"), (99).to_bytes(4, "little")))
+    world.records(video="a.avi")
+    world.decode = 1.0
+
+
+def hang(world: World) -> None:
+    """Put a pipe that nobody writes to in the place of a clip whose header was read."""
+    path = world.train / "clip_0.mp4"
+    world.set(train__load_timeout_s=1)
+    world.decode, world.between = 1.0, lambda: (path.unlink(), os.mkfifo(path))
+
+
+def crash(world: World) -> None:
+    """Let every decoding process end when it opens a file, as a fault in a C library would end it."""
+    lines = (
+        "import os, sys",
+        "if any('decode_worker' in each for each in sys.orig_argv):",
+        "    import av",
+        "    av.open =",
+    )
+    (world.root / "sitecustomize.py").write_text("\n".join(lines) + " lambda *a, **o: os.abort()\n")
+    world.decode, world.environment = 1.0, {"PYTHONPATH": str(world.root)}
+
+
+def uneven(world: World) -> None:
+    make_uneven_clip(world.train / "a.mp4", [*range(0, 100, 5), *range(100, 1000, 100)])
+    world.records(video="a.mp4", video_fps=2.9)
+    world.decode = 1.0
 
 
 def hide_output(world: World) -> None:
@@ -146,13 +204,19 @@ BAD: dict[str, tuple[Break, str]] = {
     "dataset/answer-missing": (lambda w: w.turns(HUMAN), "no gpt turn"),
     "dataset/answer-empty": (lambda w: w.turns(HUMAN, {"from": "gpt", "value": " \n"}), "want an answer"),
     "dataset/last-turn-unanswered": (lambda w: w.turns(HUMAN, GPT, {"from": "human", "value": "?"}), "turns is human"),
-    "dataset/tag-in-answer": (lambda w: w.turns(HUMAN, {"from": "gpt", "value": "<image>"}), "human turns only"),
+    "dataset/tag-in-answer": (
+        lambda w: w.turns(HUMAN, {"from": "gpt", "value": "<image>"}), "only. Fix: write &lt;video&gt; or"),
     "dataset/special-token": (
         lambda w: w.turns(HUMAN, {"from": "gpt", "value": "left<|im_end|>"}),
         "<|im_end|>; want plain text"),
     "dataset/video-fps": (lambda w: w.records(video_fps=None), "no 'video_fps'; want a number of frames per second"),
     "dataset/video-fps-differs": (lambda w: w.records(video_fps=30), "video_fps: 30, and 8 in the file"),
     "dataset/id-duplicate": (lambda w: w.records(id="5"), "the same id as record 0"),
+    "dataset/answers-contradict": (
+        lambda w: w.records(*(make_record(i, answer=answer) for i, answer in enumerate(("left", "Right.", "left")))),
+        "another answer than record 0 to the same question about the same media; want one answer"),
+    "dataset/media-absolute": (
+        lambda w: w.records(video=str(w.train / "clip_0.mp4")), "1 records name media by absolute paths, such as"),
     "dataset/media-mixed": (lambda w: w.records(image="a.png"), "video and image; want one of"),
     "dataset/media-not-path": (lambda w: w.records(video=7), "7; want a path relative to the media root"),
     "dataset/media-outside": (escape, "'link.mp4' leads out of"),
@@ -161,14 +225,27 @@ BAD: dict[str, tuple[Break, str]] = {
     "dataset/tags-missing": (lambda w: w.turns({**HUMAN, "value": "?"}, GPT), "0 media tags for 1 media"),
     "dataset/train-val-overlap": (
         lambda w: w.set(custom__val_dataset__annotation_path=str(w.train)), "the same annotation file"),
+    "dataset/train-val-same-content": (
+        lambda w: write(w.val / "clip_0.mp4", (w.train / "clip_3.mp4").read_bytes()), "name copies of training media"),
+    "dataset/train-val-same-source": (
+        lambda w: (make_clip(w.train / "vJk3x9Q_0_9.mp4"), w.records(video="vJk3x9Q_0_9.mp4"),
+                   make_clip(w.val / "vJk3x9Q_9_18.mp4", seed=50),
+                   write_annotations(w.val, [make_record(0, "vJk3x9Q_9_18.mp4")])), "are cut from 1 videos that"),
     "media/unreadable": (lambda w: write(w.train / "clip_0.mp4", b"not a video at all"), "not readable as a video"),
     "media/empty": (lambda w: write(w.train / "clip_0.mp4", b""), "0 bytes; want a video file"),
     "media/truncated": (cut_clip, "and frames up to byte"),
     "media/no-frames": (
         lambda w: (make_clip(w.train / "a.avi", num_frames=0), w.records(video="a.avi")), "0 frames of 64x64"),
+    "media/fewer-frames": (
+        lambda w: w.set(custom__vision={"nframes": 17}), "4 of 4 videos have fewer than nframes = 17 frames"),
     "media/aspect-ratio": (
         lambda w: (make_image(w.train / "a.png", width=2010, height=10),
                    w.records(video=None, video_fps=None, image="a.png")), "2010x10; want sides within 200:1"),
+    "media/undecodable": (scramble, "cannot be decoded"),
+    "media/frames-missing": (promise_frames, "does not decode; the header promised at least 99"),
+    "media/decode-timeout": (hang, "not decoded after 1 s; want a file that decodes in time"),
+    "media/decoder-crash": (crash, "the decoder's process ended (signal 6)"),
+    "media/variable-frame-rate": (uneven, "frames per second put it; want a constant frame rate"),
     "host/output-dir": (hide_output, "want a directory that can be made and written"),
     "host/memory": (big_model, "of weights, gradients and optimizer state"),
     "host/disk": (big_checkpoint, "checkpoints of"),
@@ -249,10 +326,19 @@ def test_good_input_has_no_finding(tmp_path: Path) -> None:
         "records": 36,
         "usable": 36,
         "media": 5,
+        "decoded": 0,
         "errors": 0,
         "warnings": 0,
         "notes": 0,
     }
+
+
+def test_good_input_decodes(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.decode = 1.0
+    report = world.report()
+    assert (report.findings, report.counts.decoded) == ((), 5)
+    assert report.render() == "ok: cosmos_reason train, 36 records, 5 media (5 decoded); 0 errors, 0 warnings, 0 notes"
 
 
 def test_good_evaluation_has_no_finding(tmp_path: Path) -> None:

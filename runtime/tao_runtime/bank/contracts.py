@@ -8,7 +8,9 @@ from pydantic import BaseModel
 
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
+from tao_runtime.plan.memory.fit import Fit
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import Result
@@ -25,4 +27,6 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "result": Result,
     "metrics": MetricsReport,
     "audit": AuditReport,
+    "doctor": Diagnosis,
+    "fit": Fit,
 }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tao_runtime.cli import audit, loop, run
+from tao_runtime.cli import audit, doctor, loop, run
 
 app = typer.Typer(
     help="Post-train world models so that green means right: check, plan, train, evaluate, find gaps.",
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.add_typer(loop.deft, name="deft")
 app.add_typer(loop.dev, name="dev", hidden=True)
 app.command()(audit.audit)
+app.command()(doctor.doctor)
 app.command()(loop.gaps)
 app.command()(loop.demo)
 for command in (run.train, run.evaluate, run.inference, run.quantize):
@@ -65,6 +66,10 @@ def check(
     overrides: Overrides = None,
     nproc: Nproc = None,
     offline: Offline = False,
+    decode: Annotated[
+        str | None,
+        typer.Option("--decode", metavar="SHARE|all", help="Also decode this share of the media: all, 10% or 0.1."),
+    ] = None,
     fix: Annotated[
         Path | None, typer.Option("--fix", help="Write a corrected copy of the spec into this folder.")
     ] = None,
@@ -73,8 +78,10 @@ def check(
     """Judge a run before it starts: every record, every media file, the model, the machine, the arithmetic."""
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare_report
+    from tao_runtime.data.decode_probe import parse_share
 
-    report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline)
+    share = None if decode is None else parse_share(decode)
+    report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline, decode=share)
     show.report(report, as_json=as_json)
     if fix is not None:
         show.fixed(report, spec, overrides or [], folder=fix)
@@ -82,8 +89,23 @@ def check(
 
 
 @app.command()
-def plan(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
+def plan(
+    spec: Spec,
+    overrides: Overrides = None,
+    nproc: Nproc = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            "--fit", metavar="DEVICES", help="Does it fit 24GB, or 8x80GB, and if not, what nearest run does?"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
+    if fit is not None:
+        from tao_runtime.cli.fit import show_fit
+
+        raise typer.Exit(show_fit(spec, overrides or [], fit, as_json=as_json))
     from tao_runtime.cli import show, show_plan
     from tao_runtime.cli.prepare import prepare
     from tao_runtime.errors import FindingsError

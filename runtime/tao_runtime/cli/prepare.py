@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
+from tao_runtime.data.decode_probe import DecodeProgress
 from tao_runtime.data.probe import Progress
 from tao_runtime.errors import FindingsError
 from tao_runtime.preflight import prepare as preflight
@@ -23,12 +26,30 @@ def prepare(
         return preflight.prepare(path, overrides, action=action, nproc=nproc, offline=offline, progress=progress)
 
 
-def prepare_report(path: Path, overrides: Sequence[str], *, nproc: int | None, offline: bool) -> Report:
-    """Return the report of a run; a spec that is wrong in itself gives one too."""
+def prepare_report(
+    path: Path, overrides: Sequence[str], *, nproc: int | None, offline: bool, decode: float | None = None
+) -> Report:
+    """Return the report of a run, after decoding a share of its media; a spec that is wrong in itself gives one too."""
     try:
-        return prepare(path, overrides, nproc=nproc, offline=offline).report
+        prepared = prepare(path, overrides, nproc=nproc, offline=offline)
+        if decode is None:
+            return prepared.report
+        with _bar("decoding") as progress:
+            return preflight.decode_media(prepared, decode, progress=progress).report
     except FindingsError as error:
         return from_findings(error.findings, action=error.action, family=error.family)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[DecodeProgress | None]:
+    """Show on a terminal how far it is, and how long it will take."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tao_runtime.plan.model import AnyPlan, EvaluatePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.plan.model import AnyPlan, EstimatePlan, EvaluatePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 
 
 def plan(found: AnyPlan, *, as_json: bool) -> None:
@@ -82,10 +82,12 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
     if found.diffusion is not None:
         yield from _diffusion(found)
     yield "longest sample", f"at most {_number(estimate.max_tokens)} tokens; limit {_number(found.model.max_length)}"
-    yield (
-        "weights, gradients, optimizer",
-        f"{_bytes(estimate.state_bytes_per_rank)} per process, activations not included",
-    )
+    state = estimate.state_bytes_per_rank
+    yield "weights, gradients, optimizer", f"{_bytes(state)} per process, activations not included"
+    if (memory := estimate.memory) is not None:
+        total = memory.total
+        yield "memory", f"about {_bytes(total.expected)} per process ({_bytes(total.low)} to {_bytes(total.high)})"
+    yield "time", _time(estimate)
     yield "a checkpoint", f"{_bytes(estimate.checkpoint_bytes)}, every {_number(found.checkpoint.every_steps)} steps"
     if found.validation.enabled:
         yield "validation", f"every {_number(found.validation.every_steps)} steps"
@@ -97,7 +99,16 @@ def _number(value: int | None) -> str:
     return "unknown" if value is None else f"{value:,}"
 
 
-def _bytes(value: int | None) -> str:
+def _time(estimate: EstimatePlan) -> str:
+    """Say how long a step and the run should take, at the share of a device's peak that training usually reaches."""
+    step, every = estimate.step_seconds, estimate.total_seconds
+    if step is None:
+        return "not known: the arithmetic per second of the device is not"
+    text = f"about {step.expected:.1f} s a step ({step.low:.1f} to {step.high:.1f})"
+    return text + (f", {every.expected / 3600:.1f} h in all" if every else "")
+
+
+def _bytes(value: float | None) -> str:
     if value is None:
         return "unknown"
     size, units = float(value), ["B", "KiB", "MiB", "GiB", "TiB"]

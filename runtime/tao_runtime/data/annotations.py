@@ -15,11 +15,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from tao_runtime.data.consistency import AbsoluteFold, AgreementFold
 from tao_runtime.data.facts import DatasetFacts, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, Fold, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import NOT_OBJECT, ConversationFold, IdFold, VideoFpsFold
 from tao_runtime.data.references import MediaFold
+from tao_runtime.data.source_video import Cut, SourceFold
 from tao_runtime.spec.base import DatasetRef
 
 ANNOTATION_NAME: Final = "annotations.json"  # of a dataset root
@@ -38,6 +40,7 @@ class Scan:
     files: tuple[tuple[str, MediaKind], ...]
     fps: npt.NDArray[np.float64]  # [N] video_fps as the record says; NaN: none
     findings: Collector
+    cuts: Mapping[int, Cut]  # by record: what it says of its source video
 
 
 def locate(ref: DatasetRef) -> tuple[Path, Path]:
@@ -61,8 +64,9 @@ def scan_annotations(
     annotation, root = locate(ref)
     findings = Collector(where=ref.annotation_key, file=str(annotation))
     turns, digest = ConversationFold(conversation_key, answers=ref.label != MEDIA_LABEL), hashlib.sha256()
-    media, rate = MediaFold(root, turns), VideoFpsFold()
-    every: list[Fold] = [turns, media, rate, IdFold(), *(make(ref) for make in folds)]
+    media, rate, source = MediaFold(root, turns), VideoFpsFold(), SourceFold()
+    beside: tuple[Fold, ...] = (AgreementFold(conversation_key, media), AbsoluteFold())  # after the rules of one record
+    every: list[Fold] = [turns, media, rate, source, IdFold(), *beside, *(make(ref) for make in folds)]
     columns = ColumnBuilder()
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         findings.failed = False
@@ -79,7 +83,7 @@ def scan_annotations(
         fold.finish(findings)
     frozen = columns.freeze()
     fps = _view(columns.fps, np.float64)
-    return Scan(annotation, root, digest.hexdigest(), frozen, tuple(media.files), fps, findings)
+    return Scan(annotation, root, digest.hexdigest(), frozen, tuple(media.files), fps, findings, source.cuts)
 
 
 @dataclass(slots=True)

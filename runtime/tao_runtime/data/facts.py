@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tao_runtime.data.source_video import Cut
 from tao_runtime.errors import Finding
 
 MediaKind = Literal["video", "image"]
@@ -79,6 +80,7 @@ class DatasetFacts:
     media: tuple[MediaHeader | None, ...]  # unique files in order of first mention; None: could not be probed
     findings: tuple[Finding, ...] = ()  # what the record rules (folds) found
     windows: WindowColumns | None = None  # only of data that are made into video
+    cuts: Mapping[int, Cut] = field(default_factory=dict)  # by record: what it says of its source video
 
     @property
     def num_records(self) -> int:
@@ -134,6 +136,7 @@ class HostFacts:
     memory_bytes: int
     free_disk_bytes: int  # on the file system of the output directory
     output_dir_exists: bool = False
+    gpu_name: str | None = None  # as the driver says; None: no GPU
     world_size: int | None = None  # processes asked for; None: as the spec's degrees say
 
 
@@ -145,4 +148,6 @@ class Facts:
     models: Mapping[str, ModelFacts] = field(default_factory=dict)  # by label
     datasets: Mapping[str, DatasetFacts] = field(default_factory=dict)  # by label
     findings: tuple[Finding, ...] = ()  # what probing itself ran into: a missing file, bad syntax
+    same_content: tuple[tuple[Path, ...], ...] = ()  # files of several data sets that hold the same bytes
+    num_decoded: int = 0  # files whose sampled frames were decoded, now or in an earlier scan
     offline: bool = False  # asked to do without the hub

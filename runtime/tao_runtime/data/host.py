@@ -16,11 +16,12 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 def probe_host(output_dir: str, *, world_size: int | None = None) -> HostFacts:
     """Look at this machine. Disk is that of the file system on which the output directory lies or will lie."""
-    gpus = _gpu_memory_bytes()
+    gpus = _gpus()
     target = Path(output_dir or ".")
     return HostFacts(
         num_gpus=len(gpus),
-        gpu_memory_bytes=min(gpus) if gpus else None,
+        gpu_memory_bytes=min(size for _, size in gpus) if gpus else None,
+        gpu_name=gpus[0][0] if gpus else None,
         num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=_memory_bytes(),
         free_disk_bytes=shutil.disk_usage(existing_parent(target)).free,
@@ -37,18 +38,19 @@ def existing_parent(path: Path) -> Path:
     return path
 
 
-def _gpu_memory_bytes() -> list[int]:
-    """Memory of each device that this process may use, by nvidia-smi; none where there is no driver."""
+def _gpus() -> list[tuple[str, int]]:
+    """Name and memory of each device that this process may use, by nvidia-smi; none where there is no driver."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     tool = shutil.which("nvidia-smi")
     if tool is None or visible == "":
         return []
-    query = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
         lines = subprocess.run(query, capture_output=True, text=True, timeout=DRIVER_TIMEOUT_S, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    sizes = [int(line) << 20 for line in lines.split() if line.isdigit()]  # MiB
+    rows = [line.rpartition(",") for line in lines.splitlines()]
+    sizes = [(name.strip(), int(size) << 20) for name, _, size in rows if size.strip().isdigit()]  # MiB
     return sizes if visible is None else sizes[: len(visible.split(","))]
 
 

@@ -173,7 +173,8 @@ class _Window:
         if self.on_bytes is not None and data:
             self.on_bytes(data)
         if data.startswith((b"\xff\xfe", b"\xfe\xff")) and self.byte == 0 and not self.text:
-            raise InputError(f"{self.path}:1:1: the file is UTF-16; want UTF-8")
+            name = "UTF-32" if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")) else "UTF-16"
+            raise InputError(f"{self.path}:1:1: the file is {name}; want UTF-8")
         try:
             self.text += self.decode_text(data, self.eof)
         except UnicodeDecodeError as error:

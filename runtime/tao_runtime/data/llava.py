@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+from pydantic import JsonValue
 
 from tao_runtime.data.fold import At, Collector, declare, quote
 
@@ -136,7 +137,11 @@ class ConversationFold:
             return role
         self.answer_bytes += size
         if tags:
-            findings.add(TAG_IN_ANSWER, quote(text), "media tags in human turns only", at=self._at(index, number))
+            plain = text.replace("<video>", "&lt;video&gt;").replace("<image>", "&lt;image&gt;")
+            fix = "write &lt;video&gt; or &lt;image&gt; where an answer speaks of the tag, or take it out"
+            patch: dict[str, JsonValue] = {f"{self.key}/{number}/value": plain}
+            want = "media tags in human turns only"
+            findings.add(TAG_IN_ANSWER, quote(text), want, at=self._at(index, number), fix=fix, patch=patch)
         if not text or text.isspace():
             fix = "write the answer, or drop the record"
             findings.add(EMPTY_ANSWER, quote(text), "an answer", at=self._at(index, number), fix=fix)

@@ -15,6 +15,7 @@ from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
 from tao_runtime.data.llava_parquet import probe_llava_parquet
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.same_content import same_content
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.data.video_folder import probe_video_folder
 from tao_runtime.data.video_jsonl import probe_video_jsonl
@@ -83,6 +84,7 @@ def probe(
         models={ref.label: probe_model(ref) for ref in spec.models()},
         datasets=datasets,
         findings=tuple(findings),
+        same_content=same_content(datasets.values()),
         offline=offline,
     )
 
@@ -107,7 +109,7 @@ def probe_dataset(
     whole = () if scan.media_root.is_dir() else (_no_root(ref, scan.media_root),)
     found = (*whole, *scan.findings.findings(), *_cap(broken, scan, media))
     columns = _without(scan.columns, media)
-    return DatasetFacts(ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found)
+    return DatasetFacts(ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found, cuts=scan.cuts)
 
 
 def _no_root(ref: DatasetRef, root: Path) -> Finding:
@@ -236,5 +238,11 @@ def _finding(rule: str, where: str, file: str, saw: str, want: str = "a file tha
         file=file,
         saw=text,
         want=wanted or want,
-        fix=Fix(text="check the path") if "cannot be read" in text else None,
+        fix=_advice(text),
     )
+
+
+def _advice(saw: str) -> Fix | None:
+    if "UTF" in saw:
+        return Fix(text="convert it: iconv -f LATIN1 -t UTF-8, with the encoding that it is in")
+    return Fix(text="check the path") if "cannot be read" in saw else None

@@ -1,56 +1,18 @@
-"""Decoding: from a file and frame indices to uint8 pixels at the size the model wants, kept within a byte budget."""
+"""Decoded frames as tensors at the size the model wants, kept within a byte budget."""
 
 from __future__ import annotations
 
-import io
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
-import av
-import numpy as np
 import torch
-from av.video.reformatter import VideoReformatter
-from PIL import Image, UnidentifiedImageError
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from tao_runtime.data.llava_parquet import inside_parquet, parquet_of, read_picture
+from tao_runtime.data.decode import DecodeError, decode_image, decode_video
+from tao_runtime.data.llava_parquet import inside_parquet, parquet_of
 from tao_runtime.data.vision import MediaLayout
-from tao_runtime.errors import RunError
 
-
-class DecodeError(RunError):
-    """A medium cannot be decoded; names the file and what was seen."""
-
-
-def decode_video(path: Path, indices: Sequence[int]) -> np.ndarray:
-    """Return the frames at `indices` (ascending, 0-based in presentation order) as THWC uint8 RGB."""
-    wanted, frames = set(indices), {}
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "NONE"  # several clips are decoded at once; threads inside one only compete
-            reformatter = VideoReformatter()  # one per clip: making one per frame doubles the decode time
-            for number, frame in enumerate(container.decode(stream)):
-                if number in wanted:
-                    # One thread: starting several for each frame takes longer than converting a small one.
-                    frames[number] = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-                if number >= indices[-1]:
-                    break
-    except (av.FFmpegError, OSError, IndexError, ValueError) as error:
-        raise DecodeError(f"{path}: cannot be decoded ({error})") from error
-    if missing := sorted(wanted - frames.keys()):
-        raise DecodeError(f"{path}: frame {missing[0]} does not decode; the header promised at least {indices[-1] + 1}")
-    return np.stack([frames[index] for index in indices])
-
-
-def decode_image(path: Path) -> np.ndarray:
-    """Return an image, also one inside a parquet file, as one THWC uint8 RGB frame."""
-    try:
-        with Image.open(io.BytesIO(read_picture(path)) if inside_parquet(path) else path) as image:
-            return np.asarray(image.convert("RGB"))[None]
-    except (OSError, UnidentifiedImageError) as error:
-        raise DecodeError(f"{path}: cannot be decoded ({error})") from error
+__all__ = ["DecodeError", "FrameCache", "decode_image", "decode_video", "load_frames"]
 
 
 def load_frames(path: Path, layout: MediaLayout) -> torch.Tensor:

@@ -251,8 +251,10 @@ class Trainer:
                 micro = next(batches)
             lost += micro.lost
             seed = self._noise_seed(step, part)
-            if isinstance(self.model, FSDPModule):  # gradients of all but the last micro-batch stay where they are
-                self.model.set_requires_gradient_sync(number == len(parts) - 1)
+            if isinstance(self.model, FSDPModule):
+                # Cut over shards after each micro-batch, or every rank would hold all gradients; summed over replicas
+                # after the last one.
+                self.model.set_requires_all_reduce(number == len(parts) - 1)
             numerators.append(self._micro_step(micro, planned, seed))
         weight = self._weight(planned, lost)
         self.gates.after_backward(self.model, planned=planned, lost=planned - weight)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan import cosmos3_reasoner, cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
-from tao_runtime.plan.model import AnyPlan
+from tao_runtime.plan.memory.fit import Devices, Fit
+from tao_runtime.plan.model import AnyPlan, TrainPlan
 from tao_runtime.spec.base import Spec
 
 # One line per family: what turns its specs into plans. An action that is missing cannot be run yet.
@@ -17,6 +18,15 @@ PLANNERS: dict[str, Mapping[str, Callable[..., AnyPlan]]] = {
     "cosmos_predict1": cosmos_predict1.PLANNERS,
     "cosmos_predict2": cosmos_predict2.PLANNERS,
 }
+
+# One line per family that can tell whether its training fits devices, and what would.
+FITTERS: dict[str, Callable[..., Fit]] = {"cosmos_reason": cosmos_reason.fit}
+
+
+def fit_plan(spec: Spec, facts: Facts, plan: AnyPlan | None, devices: Devices) -> Fit | None:
+    """Return whether a training plan for `devices.count` processes fits them; None for what is no training."""
+    fitter = FITTERS.get(spec.family)
+    return fitter(spec, plan, facts, devices) if fitter and isinstance(plan, TrainPlan) else None
 
 
 def make_plan(spec: Spec, facts: Facts) -> AnyPlan | None:

@@ -210,6 +210,29 @@ class LoggingPlan(Frozen):
     offline: bool = Field(default=False, description="the logging service gets its files later")
 
 
+class Range(Frozen):
+    """An estimate and the ends between which it should lie."""
+
+    low: float
+    expected: float
+    high: float
+
+
+class MemoryPlan(Frozen):
+    """Bytes that one rank needs on its device at the peak of a step."""
+
+    parameters: dict[str, int] = Field(description="by part of the model, adapters not included")
+    trainable: int = Field(description="parameters that are trained, adapters included")
+    weights: int = Field(description="this rank's part, in the storage type")
+    gradients: int = Field(description="this rank's part")
+    optimizer: int = Field(description="this rank's part of two moments")
+    gathered: int = Field(description="weights of blocks at work and of what is in no block, in the computing type")
+    reducing: int = Field(description="gradients not yet summed over ranks; all of them with several micro-batches")
+    activations: Range
+    on_host: int = Field(default=0, description="with offloading: weights, gradients and moments in host memory")
+    total: Range = Field(description="all of it, with the driver's and the allocator's share")
+
+
 class EstimatePlan(Frozen):
     """What the run should cost. Null where it cannot be known."""
 
@@ -220,6 +243,10 @@ class EstimatePlan(Frozen):
     checkpoint_bytes: int | None = None
     max_tokens: int | None = Field(default=None, description="upper bound of the longest sample")
     max_tokens_record: int | None = None
+    memory: MemoryPlan | None = Field(default=None, description="of one rank; null: not known")
+    export_bytes: int | None = Field(default=None, description="of the weights or adapter written at the end")
+    step_seconds: Range | None = Field(default=None, description="of one optimizer step; null: device not known")
+    total_seconds: Range | None = Field(default=None, description="of all steps, without saving and validating")
 
 
 class TrainPlan(Frozen):

@@ -7,6 +7,7 @@ from typing import Final
 
 from tao_runtime.data.facts import Facts
 from tao_runtime.errors import Severity
+from tao_runtime.plan.memory.fit import USABLE, Devices, judge
 from tao_runtime.plan.model import Plan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.spec.base import Spec
@@ -24,7 +25,16 @@ def memory(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     """Weights, gradients and optimizer state of one process fit its device, with room left for activations."""
     if not isinstance(plan, TrainPlan) or plan.estimate.state_bytes_per_rank is None:
         return
-    need, host = plan.estimate.state_bytes_per_rank, facts.host
+    need, host, whole = plan.estimate.state_bytes_per_rank, facts.host, plan.estimate.memory
+    where = next((ref.key for ref in spec.models()), "model")
+    if host.gpu_memory_bytes and whole is not None:
+        verdict = judge(whole, Devices(count=1, memory_bytes=int(host.gpu_memory_bytes * USABLE)))
+        if verdict != "fits":
+            saw = f"about {_size(int(whole.total.expected))} ({_size(int(whole.total.low))} to"
+            saw += f" {_size(int(whole.total.high))}) needed of the GPU's {_size(host.gpu_memory_bytes)}"
+            fix = f"tao-run plan --fit {mesh_text(plan, host.gpu_memory_bytes)} says what would fit"
+            yield Problem(where, saw, "room for all of it", fix, severity="warning" if verdict == "tight" else "error")
+        return
     if host.gpu_memory_bytes and not plan.precision.offload:
         have, what = host.gpu_memory_bytes, "the GPU's"
     else:
@@ -34,8 +44,12 @@ def memory(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
         saw = f"{_size(need)} of weights, gradients and optimizer state in {what} {_size(have)}"
         fix = "use more data-parallel shards, LoRA, or offloading"
         severity: Severity = "error" if need > have else "warning"
-        where = next((ref.key for ref in spec.models()), "model")
         yield Problem(where, saw, f"at most {TIGHT:.0%} of it", fix, severity=severity)
+
+
+def mesh_text(plan: TrainPlan, memory_bytes: int) -> str:
+    """Return the devices as `plan --fit` reads them."""
+    return f"{plan.mesh.world}x{round(memory_bytes / 2**30)}GB"
 
 
 @rule("host/disk", "error", actions=("train",), source=_FITS)
@@ -47,9 +61,11 @@ def disk(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     total, every, keep = plan.steps.total, plan.checkpoint.every_steps, plan.checkpoint.max_keep
     made = -(-total // every) if total and every else 1
     count = min(made, keep + 1) if keep > 0 else made
-    if one * count <= free:
+    export = (plan.estimate.export_bytes or 0) * plan.checkpoint.export_safetensors
+    if one * count + export <= free:
         return
     saw = f"{_size(free)} free, and {count} checkpoints of {_size(one)} are {_size(one * count)}"
+    saw += f", and the export {_size(export)}" if export else ""
     severity: Severity = "error" if min(count, 2) * one > free else "warning"
     yield Problem(
         spec.output_dir(), saw, "room for all of them", "keep fewer checkpoints, or use another disk", severity=severity

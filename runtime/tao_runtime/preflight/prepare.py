@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tao_runtime.data.facts import Facts
+from tao_runtime.data.decode_probe import DecodeProgress, decode_probe, default_options
+from tao_runtime.data.facts import Facts, VisionGeometry
 from tao_runtime.data.probe import Progress, probe
 from tao_runtime.plan.make import make_plan
-from tao_runtime.plan.model import AnyPlan
+from tao_runtime.plan.model import AnyPlan, EvaluatePlan, InferencePlan, TrainPlan
 from tao_runtime.preflight.check import check
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
@@ -40,3 +41,18 @@ def prepare(
     facts = probe(spec, world_size=nproc, progress=progress, offline=offline)
     plan = make_plan(spec, facts)
     return Prepared(spec, facts, plan, check(spec, facts, plan))
+
+
+def decode_media(prepared: Prepared, share: float, *, progress: DecodeProgress | None = None) -> Prepared:
+    """Decode a share of the media as the run will, and check again. Nothing is decoded where there is no plan."""
+    plan, facts = prepared.plan, prepared.facts
+    if isinstance(plan, TrainPlan) and plan.diffusion is None:
+        sampling, limit_s = plan.data.sampling, plan.data.loading.timeout_s
+    elif isinstance(plan, EvaluatePlan | InferencePlan):
+        sampling, limit_s = plan.sampling, None
+    else:  # no plan, or clips that become video: what is decoded of these depends on their windows
+        return prepared
+    model = facts.models.get("base_model") or facts.models.get("model")
+    options = default_options(share, limit_s=limit_s, progress=progress)
+    facts = decode_probe(prepared.spec, facts, sampling, model.geometry if model else VisionGeometry(), options)
+    return Prepared(prepared.spec, facts, plan, check(prepared.spec, facts, plan))

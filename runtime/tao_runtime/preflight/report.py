@@ -21,6 +21,7 @@ class Counts(Frozen):
     records: int = 0
     usable: int = Field(default=0, description="records without an error")
     media: int = Field(default=0, description="distinct files")
+    decoded: int = Field(default=0, description="files whose sampled frames were decoded, not only their headers read")
     errors: int = 0
     warnings: int = 0
     notes: int = 0
@@ -46,7 +47,8 @@ class Report(Frozen):
         """Return the text form: a line for each finding, then one that says how it stands."""
         counts = self.counts
         what = f"{self.family} {self.action}".strip()
-        seen = f", {counts.records:,} records, {counts.media:,} media" if counts.records else ""
+        decoded = f" ({counts.decoded:,} decoded)" if counts.decoded else ""
+        seen = f", {counts.records:,} records, {counts.media:,} media{decoded}" if counts.records else ""
         found = f"{counts.errors} errors, {counts.warnings} warnings, {counts.notes} notes"
         last = f"{'ok' if self.ok else 'not ok'}: {what}{seen}; {found}"
         return "\n".join([*(finding.render() for finding in self.findings), last])
@@ -64,6 +66,7 @@ def from_findings(
         usable=sum(data.num_usable for data in datasets),
         media=len({header.path for data in datasets for header in data.media if header})
         + sum(header is None for data in datasets for header in data.media),
+        decoded=facts.num_decoded if facts else 0,
         errors=number["error"],
         warnings=number["warning"],
         notes=number["note"],

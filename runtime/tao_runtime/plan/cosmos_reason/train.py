@@ -7,6 +7,7 @@ from tao_runtime.data.facts import Facts, VisionGeometry
 from tao_runtime.data.video_chat import longest_record
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan.batches import num_steps
+from tao_runtime.plan.cosmos_reason.memory import with_costs
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_place, make_sampling
 from tao_runtime.plan.mesh import resolve_mesh
 from tao_runtime.plan.model import (
@@ -56,7 +57,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     data = _data(spec, facts)
     batch = _batch(spec, data_parallel)
     steps = _steps(spec, data.train.num_records, batch)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -86,6 +87,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         ),
         estimate=_estimate(spec, facts, mesh, data.sampling),
     )
+    return with_costs(plan, facts)
 
 
 def _model(spec: TrainSpec, facts: Facts) -> ModelPlan:

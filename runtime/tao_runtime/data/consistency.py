@@ -1,0 +1,95 @@
+"""Rules about records beside each other: short answers that contradict, and paths that hold on one machine only."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from tao_runtime.data.fold import At, Collector, declare, quote
+from tao_runtime.data.llava import MEDIA_KEYS, ROLES
+from tao_runtime.data.references import MediaFold
+from tao_runtime.data.source_video import INTERVAL_KEYS
+
+SHORT: Final = 32  # characters: a longer answer is a description, of which several may be right
+PLACES: Final = frozenset(key for pair in INTERVAL_KEYS for key in pair)  # which part of a medium is asked about
+
+CONTRADICTION = declare(
+    "dataset/answers-contradict",
+    "warning",
+    "Records with the same question about the same media have the same answer, where answers are short.",
+    source="two labels for one sample: one of them is wrong, and no model can learn both",
+)
+ABSOLUTE = declare(
+    "dataset/media-absolute",
+    "note",
+    "Media paths are relative to the media root: absolute ones hold on this machine only.",
+    source="annotation files are copied to where the GPUs are",
+)
+
+
+class AgreementFold:
+    """Compares the first short answer of records that ask the same: three machine words a record, and no text."""
+
+    def __init__(self, key: str, media: MediaFold) -> None:
+        self.key = key
+        self.media = media  # has seen the record before this fold does
+        self.asked, self.answered, self.records = array("q"), array("q"), array("q")
+
+    def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
+        turns = record.get(self.key)
+        if findings.failed or type(turns) is not list:
+            return
+        asked = ""
+        for turn in turns:  # they passed their rules
+            text = turn["value"]
+            if ROLES[turn["from"]] == "gpt":
+                break
+            asked += text
+        else:
+            return
+        if len(text) > SHORT:
+            return
+        place = None if PLACES.isdisjoint(record) else tuple(str(record.get(key)) for key in sorted(PLACES))
+        self.asked.append(hash((asked, *self.media.current, place)))
+        self.answered.append(hash(text.strip().rstrip(".").casefold()))
+        self.records.append(index)
+
+    def finish(self, findings: Collector) -> None:
+        if not len(self.records):
+            return
+        asked, answered = np.frombuffer(self.asked, np.int64), np.frombuffer(self.answered, np.int64)
+        order = np.argsort(asked, kind="stable")
+        starts = np.flatnonzero(np.r_[True, asked[order][1:] != asked[order][:-1]])
+        ends = np.r_[starts[1:], len(order)]
+        found: list[tuple[int, int]] = []
+        for start, end in zip(starts[ends - starts > 1].tolist(), ends[ends - starts > 1].tolist(), strict=True):
+            group = order[start:end]
+            found += [(int(one), int(group[0])) for one in group[1:] if answered[one] != answered[group[0]]]
+        for one, first in sorted(found):
+            saw = f"another answer than record {self.records[first]} to the same question about the same media"
+            fix = "keep the one that is right"
+            findings.add(CONTRADICTION, saw, "one answer", at=At(self.records[one], f"/{self.key}"), fix=fix)
+
+
+class AbsoluteFold:
+    """Counts records that name media by absolute paths; one finding for all of them."""
+
+    def __init__(self) -> None:
+        self.count, self.first, self.example = 0, 0, ""
+
+    def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
+        value = record.get("video") or next((record[key] for key in MEDIA_KEYS if record.get(key)), None)
+        name = value[0] if type(value) is list and value else value
+        if type(name) is str and name[:1] == "/" and not findings.failed:
+            if not self.count:
+                self.first, self.example = index, name
+            self.count += 1
+
+    def finish(self, findings: Collector) -> None:
+        if self.count:
+            saw = f"{self.count:,} records name media by absolute paths, such as {quote(self.example)}"
+            fix = "make them relative, and name their folder as the media path of the spec"
+            findings.add(ABSOLUTE, saw, "paths relative to the media root", at=At(self.first), fix=fix)

@@ -1,0 +1,306 @@
+"""Memory, time and disk of a training run, and what could be changed so that it fits a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from tao_runtime.data.cosmos_reason import bound_tokens, forward_flops
+from tao_runtime.data.facts import Facts, ModelFacts
+from tao_runtime.data.vision import SamplingPlan, lay_out
+from tao_runtime.plan.devices import peak_flops
+from tao_runtime.plan.memory.activations import Load
+from tao_runtime.plan.memory.estimate import BYTES, Loads, Setting, estimate_memory
+from tao_runtime.plan.memory.fit import Devices, Fit, Option, judge, nearest
+from tao_runtime.plan.memory.network import Network, vision_language_network
+from tao_runtime.plan.memory.sizes import measure
+from tao_runtime.plan.model import LoraPlan, MemoryPlan, Range, Recompute, TrainPlan
+from tao_runtime.spec.cosmos_reason import TrainSpec
+from tao_runtime.spec.cosmos_reason.policy import Lora
+
+SAMPLED: Final = 2000  # records whose arithmetic is counted
+BYTES_PER_TOKEN: Final = 3.5  # of text, about
+UTILISATION: Final = (0.5, 0.35, 0.15)  # share of a device's peak that training reaches: best, usual, poor
+ORDER: Final[tuple[Recompute, ...]] = ("none", "selective", "full")
+
+
+def with_costs(plan: TrainPlan, facts: Facts) -> TrainPlan:
+    """Return the plan with memory, time and bytes written, as far as configuration, data and device tell them."""
+    model, network = facts.models.get("model"), _network(facts)
+    if model is None or network is None:
+        return plan
+    sizes, master = measure(network, plan.model), BYTES[plan.precision.master]
+    loads = find_loads(plan, facts, plan.data.sampling)
+    memory = estimate_memory(_setting(plan, network), loads) if loads and plan.batch.data_parallel else None
+    seconds = _step_seconds(plan, facts, model)
+    count = plan.steps.total
+    state = memory.weights + memory.gradients + memory.optimizer if memory else plan.estimate.state_bytes_per_rank
+    changes = {
+        "trainable_parameters": sizes.trained.total,
+        "state_bytes_per_rank": state,
+        "checkpoint_bytes": 3 * master * sizes.trained.total,
+        "export_bytes": BYTES[plan.precision.compute] * sizes.every.total,  # adapters are also written merged
+        "memory": memory,
+        "step_seconds": seconds,
+        "total_seconds": _times(seconds, count) if seconds and count else None,
+    }
+    return plan.model_copy(update={"estimate": plan.estimate.model_copy(update=changes)})
+
+
+def _times(seconds: Range, count: int) -> Range:
+    return Range(low=seconds.low * count, expected=seconds.expected * count, high=seconds.high * count)
+
+
+def _network(facts: Facts) -> Network | None:
+    model = facts.models.get("model")
+    return vision_language_network(model.config) if model and model.config and not model.is_adapter else None
+
+
+def _setting(plan: TrainPlan, network: Network) -> Setting:
+    return Setting(measure(network, plan.model), plan.precision, plan.mesh, plan.batch, plan.optimizer)
+
+
+def find_loads(plan: TrainPlan, facts: Facts, sampling: SamplingPlan) -> Loads | None:
+    """Return the size of a micro-batch of the longest record, as often as it holds samples; None without records.
+
+    Its vision is exact. Of its text the bytes are known: a quarter, half, and all of them as tokens.
+    """
+    train, model, record = facts.datasets.get("train"), facts.models.get("model"), plan.estimate.max_tokens_record
+    if train is None or model is None or record is None:
+        return None
+    visual, upper = bound_tokens(
+        train, record, sampling=sampling, geometry=model.geometry, system_prompt=plan.data.system_prompt
+    )
+    answer = int(train.columns.answer_bytes[record]) + 1
+    samples, budget = plan.batch.micro, plan.batch.micro_tokens
+    found = []
+    for part in (4, 2, 1):
+        text = -(-(upper - visual) // part)
+        one = Load(visual + text, visual, min(text, -(-answer // part)))
+        count = samples if budget is None else max(1, budget // one.tokens)
+        found.append(one.times(count))
+    return found[0], found[1], found[2]
+
+
+def _step_seconds(plan: TrainPlan, facts: Facts, model: ModelFacts) -> Range | None:
+    """Return the time of a step by the arithmetic of a sample of records; None where the device is not known."""
+    peak = peak_flops(facts.host.gpu_name or "", plan.precision.compute)
+    flops = forward_flops(model.config, model.geometry)
+    train, batch = facts.datasets.get("train"), plan.batch.global_batch
+    if peak is None or flops is None or train is None or not batch or not train.num_usable:
+        return None
+    usable = np.flatnonzero(train.columns.usable)
+    chosen = usable[np.linspace(0, len(usable) - 1, min(SAMPLED, len(usable))).astype(int)].tolist()
+    total = 0.0
+    for record in chosen:
+        headers = [train.media[medium] for medium in train.columns.media_of(record)]
+        layouts = [lay_out(header, plan.data.sampling, model.geometry) for header in headers if header is not None]
+        text = int(train.columns.text_bytes[record] / BYTES_PER_TOKEN)
+        answer = int(train.columns.answer_bytes[record] / BYTES_PER_TOKEN) + 1
+        total += flops(text + sum(layout.num_tokens for layout in layouts), answer, layouts)
+    passes = (3 if plan.model.lora is None else 2) + {"none": 0.0, "selective": 0.3, "full": 1.0}[
+        plan.precision.activation_checkpointing
+    ]
+    work = passes * batch * total / len(chosen) / (peak * plan.mesh.world)
+    best, usual, poor = UTILISATION
+    return Range(low=work / best, expected=work / usual, high=work / poor)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A run as it is tried: the plan, the number of processes, the share of the pixels."""
+
+    plan: TrainPlan
+    pixels: float = 1.0
+
+
+def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
+    """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
+    memory, network = plan.estimate.memory, _network(facts)
+    verdict = judge(memory, devices)
+    if verdict == "fits" or network is None or plan.estimate.max_tokens_record is None:
+        return Fit(devices=devices, verdict=verdict, memory=memory)
+    known: dict[tuple[bool, float], tuple[Setting, Loads]] = {}
+
+    def estimate(trial: object) -> MemoryPlan | None:
+        assert isinstance(trial, Trial)
+        key = trial.plan.model.lora is not None, trial.pixels
+        if key not in known:
+            loads = find_loads(plan, facts, _fewer_pixels(plan.data.sampling, trial.pixels, plan, facts))
+            assert loads is not None
+            known[key] = _setting(trial.plan, network), tuple(_unit(load, plan) for load in loads)  # type: ignore[assignment]
+        setting, units = known[key]
+        changed = replace(setting, precision=trial.plan.precision, mesh=trial.plan.mesh, batch=trial.plan.batch)
+        micro = trial.plan.batch.micro if trial.plan.batch.micro_tokens is None else 1
+        return estimate_memory(changed, (units[0].times(micro), units[1].times(micro), units[2].times(micro)))
+
+    found = nearest(Trial(plan), knobs(plan, spec, facts, devices.count), estimate, devices)
+    return Fit(devices=devices, verdict=verdict, memory=memory, nearest=found)
+
+
+def _unit(load: Load, plan: TrainPlan) -> Load:
+    """Return the load of one sample; of a whole micro-batch where that is cut by tokens."""
+    count = plan.batch.micro if plan.batch.micro_tokens is None else 1
+    return Load(load.tokens // count, load.visual // count, load.supervised // count)
+
+
+def _fewer_pixels(sampling: SamplingPlan, share: float, plan: TrainPlan, facts: Facts) -> SamplingPlan:
+    return sampling if share == 1.0 else sampling.model_copy(update={"total_pixels": _pixels(plan, facts, share)})
+
+
+def _pixels(plan: TrainPlan, facts: Facts, share: float) -> int:
+    """Return a share of the pixels that the longest record has now."""
+    train, model, record = facts.datasets["train"], facts.models["model"], plan.estimate.max_tokens_record
+    assert record is not None
+    headers = [train.media[medium] for medium in train.columns.media_of(record)]
+    layouts = [lay_out(header, plan.data.sampling, model.geometry) for header in headers if header is not None]
+    most = max((len(one.frame_indices) * one.height * one.width for one in layouts), default=0)
+    return int(most * share)
+
+
+def knobs(plan: TrainPlan, spec: TrainSpec, facts: Facts, world: int) -> list[list[Option]]:
+    """Return what may be changed, each from no change to the largest; costs say how much a change is to be avoided."""
+    return [
+        _meshes(plan, spec, facts, world),
+        _recomputation(plan),
+        _micro_batches(plan),
+        _whole_steps(plan),
+        _adapters(plan),
+        _storage(plan),
+        _offloading(plan),
+        _smaller(plan, facts),
+    ]
+
+
+def _as_it_is() -> Option:
+    return Option(0, {}, "", lambda trial: trial)
+
+
+def _on(change: Callable[[TrainPlan], TrainPlan | None]) -> Callable[[object], object | None]:
+    def apply(trial: object) -> object | None:
+        assert isinstance(trial, Trial)
+        changed = change(trial.plan)
+        return replace(trial, plan=changed) if changed is not None else None
+
+    return apply
+
+
+def _meshes(plan: TrainPlan, spec: TrainSpec, facts: Facts, world: int) -> list[Option]:
+    options = [_as_it_is()] if plan.batch.data_parallel else []
+    heads = facts.models["model"].config.get("text_config")
+    count = heads.get("num_attention_heads") if isinstance(heads, dict) else None
+    now = spec.policy.parallelism
+    for place, cp in enumerate(size for size in (1, 2, 4, 8) if world % size == 0):
+        if world == 1 or (isinstance(count, int) and count % cp):
+            continue
+        degrees = {"dp_replicate": 1, "dp_shard": world // cp, "cp": cp, "world": world, "tp": 1, "pp": 1}
+        keys = {"dp_shard_size": world // cp, "dp_replicate_size": 1, "cp_size": cp, "tp_size": 1, "pp_size": 1}
+        text = f"weights cut over {world} processes" + (f", sequences over {cp}" if cp > 1 else "")
+        changed = {name: size for name, size in keys.items() if getattr(now, name) != size}
+        overrides = {f"policy.parallelism.{name}": size for name, size in changed.items()}
+        change = _on(lambda one, degrees=degrees: one.model_copy(  # type: ignore[misc]
+            update={"mesh": one.mesh.model_copy(update=degrees)}
+        ))  # fmt: skip
+        options.append(Option(1 + 5 * place, dict(overrides), text, change))
+    return options or [_as_it_is()]
+
+
+def _recomputation(plan: TrainPlan) -> list[Option]:
+    options = [_as_it_is()]
+    for mode in ORDER[ORDER.index(plan.precision.activation_checkpointing) + 1 :]:
+        change = _on(lambda one, mode=mode: _precision(one, activation_checkpointing=mode))  # type: ignore[misc]
+        value = "selective" if mode == "selective" else True
+        text = f"{mode} recomputation of activations: slower"
+        options.append(Option(len(options), {"policy.model_gradient_checkpointing": value}, text, change))
+    return options
+
+
+def _precision(plan: TrainPlan, **changes: object) -> TrainPlan:
+    return plan.model_copy(update={"precision": plan.precision.model_copy(update=changes)})
+
+
+def _batch(plan: TrainPlan, **changes: object) -> TrainPlan:
+    return plan.model_copy(update={"batch": plan.batch.model_copy(update=changes)})
+
+
+def _micro_batches(plan: TrainPlan) -> list[Option]:
+    options, micro = [_as_it_is()], plan.batch.micro
+    while plan.batch.micro_tokens is None and micro % 2 == 0:
+        micro //= 2
+        cut = plan.batch.per_rank // micro
+        change = _on(lambda one, micro=micro, cut=cut: _batch(one, micro=micro, accumulation=cut))  # type: ignore[misc]
+        text = f"micro-batches of {micro}: the same arithmetic, in more parts"
+        options.append(Option(2 * len(options), {"train.train_policy.mini_batch": micro}, text, change))
+    return options
+
+
+def _whole_steps(plan: TrainPlan) -> list[Option]:
+    """One micro-batch to a step: gradients are then summed at once and never held whole."""
+
+    def change(one: TrainPlan) -> TrainPlan | None:
+        return _batch(one, per_rank=one.batch.micro, accumulation=1)
+
+    if plan.batch.micro_tokens is not None:
+        return [_as_it_is()]
+    options = [_as_it_is()]
+    micro, place = plan.batch.micro, 0
+    while True:
+        wanted = micro
+        if plan.batch.per_rank != wanted:
+            apply = _on(lambda one, wanted=wanted: change(one) if one.batch.micro == wanted else None)  # type: ignore[misc]
+            text = f"one micro-batch of {wanted} to a step: another global batch, look at the learning rate"
+            options.append(Option(10 + place, {"train.train_batch_per_replica": wanted}, text, apply))
+        if micro % 2:
+            return options
+        micro, place = micro // 2, place + 1
+
+
+def _adapters(plan: TrainPlan) -> list[Option]:
+    if plan.model.lora is not None:
+        return [_as_it_is()]
+    default = Lora()
+    lora = LoraPlan(
+        r=default.r, alpha=default.lora_alpha, dropout=default.lora_dropout,
+        target_modules=tuple(default.target_modules), modules_to_save=(), use_rslora=default.use_rslora,
+        init=default.init_lora_weights, rank_pattern={}, alpha_pattern={},
+    )  # fmt: skip
+    change = _on(lambda one: one.model_copy(update={"model": one.model.model_copy(update={"lora": lora})}))
+    return [_as_it_is(), Option(24, {"policy.lora": {}}, "LoRA adapters instead of all weights", change)]
+
+
+def _storage(plan: TrainPlan) -> list[Option]:
+    if plan.precision.master != "float32":
+        return [_as_it_is()]
+    change = _on(lambda one: _precision(one, master="bfloat16"))
+    text = "weights and optimizer state in bfloat16: small updates are rounded away"
+    return [_as_it_is(), Option(16, {"train.master_dtype": "bfloat16"}, text, change)]
+
+
+def _offloading(plan: TrainPlan) -> list[Option]:
+    if plan.precision.offload:
+        return [_as_it_is()]
+    change = _on(lambda one: _precision(one, offload=True))
+    return [_as_it_is(), Option(36, {"train.fsdp_offload": True}, "state in host memory: much slower", change)]
+
+
+def _smaller(plan: TrainPlan, facts: Facts) -> list[Option]:
+    options = [_as_it_is()]
+    for place, share in enumerate((0.5, 0.25, 0.125)):
+        pixels = _pixels(plan, facts, share)
+        if pixels < 4 * 32 * 32:
+            break
+        text = f"at most {share:.3g} of the pixels that the longest sample has now: fewer tokens, less to see"
+        change = _scaled(share)
+        options.append(Option(20 + 6 * place, {"custom.vision.total_pixels": pixels}, text, change))
+    return options
+
+
+def _scaled(share: float) -> Callable[[object], object | None]:
+    def apply(trial: object) -> object | None:
+        assert isinstance(trial, Trial)
+        return replace(trial, pixels=share)
+
+    return apply
