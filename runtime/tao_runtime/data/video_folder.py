@@ -52,13 +52,24 @@ def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> Dat
         clips.findings.failed = False
         caption = _caption(index, root / METAS / f"{path.stem}.txt", clips.findings)
         embedded = _embedded(index, root, path.stem, caption, clips.findings)
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0{caption}\0".encode(errors="surrogatepass"))
+        digest.update(_mark(path, caption))
         windows = [(Window(0, TO_THE_END), len(caption.encode(errors="surrogatepass")), False)]
         clips.rows.append(Row(path, windows, offset=index, usable=not clips.findings.failed, embedded=embedded))
         if progress is not None and not index % 100:
             progress(f"{ref.label} captions", index)
     return clips.facts(digest.hexdigest(), progress)
+
+
+def _mark(path: Path, caption: str) -> bytes:
+    return f"{path.name}\0{path.stat().st_size}\0{caption}\0".encode(errors="surrogatepass")
+
+
+def folder_sha256(root: Path) -> str:
+    """Return the hash that probing gives a folder: of every clip's name, size and caption."""
+    digest = hashlib.sha256()
+    for path in _clips(root):
+        digest.update(_mark(path, read_caption(root, path.stem)))
+    return digest.hexdigest()
 
 
 def _clips(root: Path) -> list[Path]:

@@ -10,10 +10,11 @@ from typing import Literal
 from pydantic import JsonValue
 
 from tao_runtime import __version__
+from tao_runtime.data.video_folder import folder_sha256
 from tao_runtime.engine.commits import Commit, damage, list_commits, list_uncommitted
 from tao_runtime.errors import Finding, FindingsError, Fix
 from tao_runtime.plan.identity import identity_parts, resume_identity
-from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.model import DatasetPlan, TrainPlan
 
 How = Literal["fresh", "warm-start", "resume"]
 
@@ -111,7 +112,7 @@ def check_unchanged(plan: TrainPlan) -> None:
     for dataset in (plan.data.train, plan.data.val):
         if dataset is None or dataset.sha256 is None:
             continue
-        saw = _changed(Path(dataset.annotation), dataset.sha256)
+        saw = _changed(dataset)
         if saw is not None:
             findings.append(
                 Finding(
@@ -127,11 +128,15 @@ def check_unchanged(plan: TrainPlan) -> None:
         raise FindingsError(findings)
 
 
-def _changed(path: Path, sha256: str) -> str | None:
-    """Return how a file differs from what it was, if it does."""
+def _changed(dataset: DatasetPlan) -> str | None:
+    """Return how a file, or a folder of clips, differs from what it was, if it does."""
+    path = Path(dataset.annotation)
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if dataset.format == "video-folder":
+            found = folder_sha256(path)
+        else:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return str(error)
-    return None if found == sha256 else f"sha256 {found[:12]}"
+    return None if found == dataset.sha256 else f"sha256 {found[:12]}"
