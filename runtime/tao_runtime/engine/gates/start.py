@@ -18,7 +18,7 @@ from tao_runtime.engine.gates.fingerprint import checksum, not_finite
 from tao_runtime.engine.gates.verdicts import Verdicts, listed
 from tao_runtime.engine.weights import Snapshot, clean_name
 from tao_runtime.errors import RunError
-from tao_runtime.plan.model import ModelPlan
+from tao_runtime.plan.model import ModelPlan, TrainPlan
 
 BLOCK = re.compile(r"^(.*?\.\d+)\.")  # model.layers.3.mlp.weight -> model.layers.3
 
@@ -125,22 +125,23 @@ def intended(name: str, plan: ModelPlan) -> bool:
     return wanted
 
 
-def gate_trainable(verdicts: Verdicts, built: Built, family: WetFamily, plan: ModelPlan) -> None:
+def gate_trainable(verdicts: Verdicts, built: Built, family: WetFamily, plan: TrainPlan) -> None:
     """What is trained is what the spec says; the manifest counts it for each part."""
     manifest: dict[str, list[int]] = {}
-    problems = []
+    problems, keys = [], plan.optimizer.keys_to_select
     for name, value in built.model.named_parameters():
         plain = clean_name(name)
         counts = manifest.setdefault(family.part_of(plain), [0, 0, 0, 0])  # tensors, parameters: trained, all
         for place, number in ((0, 1), (1, value.numel())):
             counts[place] += number if value.requires_grad else 0
             counts[place + 2] += number
-        if value.requires_grad != intended(plain, plan):
+        selected = any(key in family.original_name(plain) for key in keys) if keys else True
+        if value.requires_grad != (intended(plain, plan.model) and selected):
             problems.append(f"{plain} is {'trained' if value.requires_grad else 'frozen'}; the spec wants the opposite")
     trained = sum(counts[1] for counts in manifest.values())
     verdicts.add(
         "trainable",
-        [*problems, *contradictions(built, plan)],
+        [*problems, *contradictions(built, plan.model)],
         tensors=len(built.trainable),
         parameters=trained,
         of=sum(counts[3] for counts in manifest.values()),
