@@ -84,7 +84,7 @@ def need_engine(family: str, action: str) -> None:
     from tao_runtime.errors import Finding, FindingsError, Fix
     from tao_runtime.spec.families import has_engine
 
-    if not has_engine(family):
+    if not has_engine(family, action):
         saw, want = f"{action} of {family} does not exist yet", "a family that runs: see tao-run families"
         fix = Fix(text="use check, plan and template; they are complete")
         raise FindingsError(

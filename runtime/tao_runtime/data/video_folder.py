@@ -78,7 +78,11 @@ def _clips(root: Path) -> list[Path]:
 
 def read_clip(root: Path, offset: int, size: int = 0) -> Mapping[str, object]:
     """Return clip `offset` of a folder: its file, its caption, and the file of its embedding or None."""
-    path = _clips(root)[offset]
+    return read_file(root, _clips(root)[offset])
+
+
+def read_file(root: Path, path: Path) -> Mapping[str, object]:
+    """Return the same of a clip whose file is known."""
     embedding = find_embedding(root / EMBEDDINGS, path.stem)
     return {
         "video": str(path),

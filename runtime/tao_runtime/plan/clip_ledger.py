@@ -65,16 +65,17 @@ class ClipLedger:
     def save(self, path: Path) -> None:
         """Write to `path` (.npz, no pickles), whole or not at all."""
         temporary = path.with_suffix(".tmp.npz")
-        columns = {name: getattr(self, name) for name in ("file", *COLUMNS, "start", *WINDOWS)}
-        np.savez(temporary, names=np.array([str(self.annotation), self.format]), **columns)
+        columns = {name: getattr(self, name) for name in (*COLUMNS, "start", *WINDOWS)}
+        names = np.array([str(self.annotation), self.format])
+        np.savez(temporary, names=names, clips=self.file, **columns)
         temporary.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> ClipLedger:
         with np.load(path, allow_pickle=False) as data:
             annotation, layout = (str(name) for name in data["names"])
-            columns = {name: data[name] for name in ("file", *COLUMNS, "start", *WINDOWS)}
-        return cls(Path(annotation), layout, **columns)
+            columns = {name: data[name] for name in (*COLUMNS, "start", *WINDOWS)}
+            return cls(Path(annotation), layout, file=data["clips"], **columns)
 
 
 def make_clip_ledger(dataset: DatasetPlan, facts: DatasetFacts, rules: ClipRules) -> ClipLedger:

@@ -51,10 +51,10 @@ def draw_clip(direction: str, rng: random.Random) -> np.ndarray:
     return clip_THWC
 
 
-def write_clip(path: Path, clip_THWC: np.ndarray) -> None:
+def write_clip(path: Path, clip_THWC: np.ndarray, *, fps: int = FPS) -> None:
     """Encode a clip as H.264 in mp4."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(FPS), options={"crf": "23", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "23", "preset": "veryfast"})
         stream.height, stream.width = clip_THWC.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1

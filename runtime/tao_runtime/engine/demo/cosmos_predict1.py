@@ -39,7 +39,7 @@ def tiny_network(*, seed: int = 0, **changes: Any) -> CosmosTransformer3DModel:
 
 def tiny_pipeline(network: CosmosTransformer3DModel, vae: LinearVideoVAE) -> CosmosTextToWorldPipeline:
     """Return a pipeline that runs on a CPU. The VAE: 8 frames and 16 x 16 pixels to a latent."""
-    tokenizer, encoder = tiny_t5()
+    tokenizer, encoder = tiny_t5(max_tokens=TEXT_LENGTH)
     parts = {"tokenizer": tokenizer, "text_encoder": encoder, "transformer": network.eval(), "vae": vae}
     pipeline = assemble({**parts, "safety_checker": NoGuardrail()})
     pipeline.set_progress_bar_config(disable=True)
