@@ -166,8 +166,9 @@ def select(model: nn.Module, family: WetFamily, keys: tuple[str, ...]) -> None:
 
 def wrap_blocks(model: nn.Module, family: WetFamily, plan: TrainPlan) -> None:
     """Recompute each block's activations in backward, and compile each block, where the plan says so."""
-    targets, recompute = family.blocks(model), plan.recompute or RecomputePlan(
-        mode=plan.precision.activation_checkpointing
+    targets, recompute = (
+        family.blocks(model),
+        plan.recompute or RecomputePlan(mode=plan.precision.activation_checkpointing),
     )
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):

@@ -96,3 +96,8 @@ def link_or_copy(file: Path, target: Path) -> None:
 
 
 EXPORT = ExportLayout(STEM, finish_export, network=NETWORK)
+
+
+def disturb(batch: Batch) -> Batch | None:
+    """Return the batch with what the network sees turned around, and what is asked of it unchanged."""
+    return {**batch, "input_BCTHW": -batch["input_BCTHW"]} if batch["weight"] else None

@@ -15,9 +15,7 @@ from tao_runtime.engine.stop import StopRequest
 from tao_runtime.plan.model import ValidationPlan
 
 
-def batches_of(
-    source: Source, plan: ValidationPlan, world: World, budget: BadSampleBudget
-) -> Iterator[MicroBatch]:
+def batches_of(source: Source, plan: ValidationPlan, world: World, budget: BadSampleBudget) -> Iterator[MicroBatch]:
     """Yield this rank's micro-batches of a data set; every rank gets as many, some of them empty."""
     count = len(source.ledger)
 

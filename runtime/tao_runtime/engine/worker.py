@@ -49,6 +49,7 @@ def main(action: str, run_dir: Path) -> int:
     """Run, and turn errors of ours into one line, a status event and an exit code."""
     die_with_parent()
     warnings.filterwarnings("ignore", message=".*(Gloo|destroy_process_group|_flatten).*")
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")  # the loss writes to none
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     rank = int(os.environ.get("RANK", "0"))
     try:

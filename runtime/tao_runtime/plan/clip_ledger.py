@@ -59,8 +59,10 @@ class ClipLedger:
         return clip, int(self.number[chosen])
 
     def _header(self, position: int) -> MediaHeader:
-        numbers = (int(column[position]) for column in (self.width, self.height, self.num_frames))
-        return MediaHeader(Path(str(self.file[position])), "video", *numbers, float(self.fps[position]), "", 0)
+        width, height, count = (int(column[position]) for column in (self.width, self.height, self.num_frames))
+        return MediaHeader(
+            Path(str(self.file[position])), "video", width, height, count, float(self.fps[position]), "", 0
+        )
 
     def save(self, path: Path) -> None:
         """Write to `path` (.npz, no pickles), whole or not at all."""

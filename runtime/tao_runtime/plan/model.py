@@ -83,7 +83,9 @@ class DataPlan(Frozen):
     conversation_key: str = "conversations"
     prompt_format: str
     loading: LoadingPlan
-    cache_bytes: int = Field(default=0, description="decoded frames kept in memory, per process; or latents on disk, per run")
+    cache_bytes: int = Field(
+        default=0, description="decoded frames kept in memory, per process; or latents on disk, per run"
+    )
     bad_sample_budget: int = Field(default=0, description="samples that may fail to decode before the run stops")
 
 

@@ -50,6 +50,7 @@ _LIST = (
         cosmos_predict1.TrainSpec,
         cosmos_predict1.EvaluateSpec,
         cosmos_predict1.InferenceSpec,
+        engine=("train",),
     ),
     _family(
         "Cosmos-Predict2 picture or clip to video, structured dialect (task video2world)",

@@ -120,7 +120,10 @@ def judge(demo: VideoDemo, folder: Path, samples: Path) -> tuple[int, int]:
         clip_THWC = generate(demo, pipeline, motion, rng)
         write_clip(samples / f"{motion.caption.replace(' ', '-')}.mp4", clip_THWC, fps=FPS)
         seen = seen_motion(clip_THWC)
-        colours, directions = colours + (seen.colour == motion.colour), directions + (seen.direction == motion.direction)
+        colours, directions = (
+            colours + (seen.colour == motion.colour),
+            directions + (seen.direction == motion.direction),
+        )
     return colours, directions
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +9,14 @@ import torch
 from torch import nn
 
 from tao_runtime.data.cosmos_predict2 import to_original as original_name
-from tao_runtime.engine.build import DTYPES
-from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
-from tao_runtime.engine.dit import batch_text, run_dit
+from tao_runtime.engine.clip_source import ClipSource
+from tao_runtime.engine.dit import run_dit
+from tao_runtime.engine.dit_batch import Objective, open_clips
 from tao_runtime.engine.dit_family import (
     EXPORT,
     blocks,
     build,
+    disturb,
     fresh_parameters,
     num_tokens,
     part_of,
@@ -27,9 +26,7 @@ from tao_runtime.engine.dit_family import (
 )
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.objectives import rectified_flow
-from tao_runtime.engine.objectives.draw import Draw
 from tao_runtime.engine.objectives.rectified_flow import RectifiedFlowRecipe, RectifiedNoised
-from tao_runtime.engine.t5_text import open_text
 from tao_runtime.plan.diffusion import DiffusionPlan
 from tao_runtime.plan.model import TrainPlan
 
@@ -51,7 +48,7 @@ __all__ = [
     "share_sequence",
     "weight",
 ]
-NOISED = ("input_BCTHW", "timestep_B1T11", "condition_B1THW", "velocity_BCTHW")
+FIELDS = ("input_BCTHW", "timestep_B1T11", "condition_B1THW", "velocity_BCTHW", "elements")
 
 
 def recipe_of(plan: DiffusionPlan) -> RectifiedFlowRecipe:
@@ -64,7 +61,7 @@ def recipe_of(plan: DiffusionPlan) -> RectifiedFlowRecipe:
         noise_frames=plan.latent_shape[1] if noise.scale_by_frames else 1,
         high_sigma_ratio=noise.high_ratio,
         high_sigma=noise.high_range,
-        condition_frames=(min(given), max(given)),  # as often each
+        condition_frames=(min(given), max(given)),  # each as often
         condition_sigma=plan.condition.sigma,
         loss_scale=noise.loss_scale,
         text_dropout=plan.condition.text_dropout,
@@ -72,51 +69,15 @@ def recipe_of(plan: DiffusionPlan) -> RectifiedFlowRecipe:
 
 
 def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ClipSource:
-    """Open a data set of clips. Collective: captions are encoded once."""
-    ledger = open_ledger(plan, run_dir, label)
+    """Open a data set of clips. Collective."""
     assert plan.diffusion is not None
-    recipe = recipe_of(plan.diffusion)
-    functions = ClipFunctions(
-        text=open_text(plan.diffusion.text, ledger, run_dir, world).states,
-        draw=partial(rectified_flow.draw, recipe=recipe),
-        collate=partial(collate, plan=plan, recipe=recipe),
-    )
-    return ClipSource(ledger, plan, open_vae(plan, run_dir, world), functions)
-
-
-def collate(items: Sequence[ClipItem], *, plan: TrainPlan, recipe: RectifiedFlowRecipe) -> Batch:
-    """Return a micro-batch. No sample: one of zeros that weighs nothing, as every rank must run the network."""
-    diffusion = plan.diffusion
-    assert diffusion is not None and diffusion.latent_shape is not None and plan.data.clips is not None
-    text = diffusion.text
-    count = len(items)
-    if not items:
-        zero = torch.zeros(diffusion.latent_shape)
-        items = [ClipItem(-1, zero, torch.zeros(0, text.width or 0), Draw(1.0, zero), 16.0)]
-    draws = [item.draw for item in items]
-    latents_BCTHW = torch.stack([item.latents_CTHW for item in items])
-    noised = rectified_flow.noise(latents_BCTHW, draws, recipe)
-    states_BSD = batch_text([item.text for item in items], draws, length=text.max_tokens or 512)
-    height, width = plan.data.clips.sizes[0]
-    tokens = plan.data.clips.latent.tokens(plan.data.clips.num_frames or 1, height, width)
-    return {
-        **{name: getattr(noised, name) for name in NOISED},
-        "elements": noised.elements,
-        "text_BSD": states_BSD.to(DTYPES[plan.precision.compute]),
-        "fps": items[0].fps,
-        "recipe": recipe,
-        "weight": count,
-        "num_tokens": len(items) * tokens,
-    }
-
-
-def _noised(batch: Batch) -> RectifiedNoised:
-    return RectifiedNoised(**{name: batch[name] for name in NOISED}, elements=batch["elements"])
+    objective = Objective(recipe_of(plan.diffusion), rectified_flow.draw, rectified_flow.noise, FIELDS)
+    return open_clips(plan, run_dir, label, world, objective=objective)
 
 
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Return the summed velocity error of the samples: 10 times the mean over each one's elements."""
-    noised = _noised(batch)
+    """Return the summed velocity error of the samples: loss_scale times the mean over each one's elements."""
+    noised = RectifiedNoised(**{name: batch[name] for name in FIELDS})
     part, parts = sequence_part(model)
     if parts > 1:
         noised = noised.frames(part, parts)
@@ -134,11 +95,6 @@ def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 def chance_loss(model: nn.Module, batch: Batch) -> float:
     """Return the numerator of a network that answers 0: about 2 x loss_scale per sample, less what is given."""
-    noised = _noised(batch)
+    noised = RectifiedNoised(**{name: batch[name] for name in FIELDS})
     numerator, _ = rectified_flow.loss_sums(torch.zeros_like(noised.velocity_BCTHW), noised, batch["recipe"])
     return float(numerator) if batch["weight"] else 0.0
-
-
-def disturb(batch: Batch) -> Batch | None:
-    """Return the batch with its latents turned around, what is asked for unchanged."""
-    return {**batch, "input_BCTHW": -batch["input_BCTHW"]} if batch["weight"] else None
