@@ -1,4 +1,4 @@
-"""What the families of diffusers' CosmosTransformer3DModel share: the network, its parts, batches, and the export."""
+"""What networks of diffusers share as the engine sees them: how they are built, their parts, and their export."""
 
 from __future__ import annotations
 
@@ -24,17 +24,22 @@ STEM = "diffusion_pytorch_model"
 
 
 def build(directory: Path, *, packed: bool) -> nn.Module:
-    """Return the network of a folder without weights, float32. Training and generation run the same one.
+    """Return the network of a folder without weights, float32. Training and generation run the same one."""
+    supply_resize()
+    return build_network(CosmosTransformer3DModel, directory)
+
+
+def build_network(kind: Any, directory: Path) -> nn.Module:
+    """Return a network of diffusers by the configuration of a folder, without weights.
 
     Raises:
         RunError: the folder holds another network.
     """
-    supply_resize()
-    config: Mapping[str, Any] = CosmosTransformer3DModel.load_config(directory)
-    found, want = config.get("_class_name"), CosmosTransformer3DModel.__name__
+    config: Mapping[str, Any] = kind.load_config(directory)
+    found, want = config.get("_class_name"), kind.__name__
     if found != want:
         raise RunError(f"{directory}/config.json: _class_name is {found}; want {want}")
-    model: nn.Module = CosmosTransformer3DModel.from_config(config)
+    model: nn.Module = kind.from_config(config)
     return model
 
 

@@ -55,7 +55,8 @@ def clip_rules(data: FolderKeys, latent: LatentGeometry, *, every_start: bool) -
 
 def latent_of(facts: Facts, default: LatentGeometry) -> LatentGeometry:
     """Return the geometry that the tokenizer's and the network's own files say; where they are silent, the family's."""
-    tokenizer, patches = _config(facts, "tokenizer"), _config(facts, "model").get("patch_size")
+    tokenizer, network = _config(facts, "tokenizer"), _config(facts, "model")
+    patches = network.get("patch_size", [network.get("latent_patch_size")])
     said: dict[str, object] = {
         "channels": tokenizer.get("z_dim", tokenizer.get("latent_channels")),
         "temporal": tokenizer.get("scale_factor_temporal", tokenizer.get("temporal_compression_ratio")),

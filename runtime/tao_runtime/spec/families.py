@@ -44,6 +44,7 @@ _LIST = (
         cosmos3_vision.TrainSpec,
         cosmos3_vision.EvaluateSpec,
         cosmos3_vision.InferenceSpec,
+        engine=("train",),
     ),
     _family(
         "Cosmos-Predict1 text to video, structured dialect (task text2world)",

@@ -5,6 +5,7 @@ Colour and direction are read from pixels: a model that ignores its caption has 
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from tao_runtime.plan.model import TrainPlan
 from tao_runtime.preflight.prepare import prepare as prepare_run
 
 CLIPS, BASE, RUN_DIR = Path("clips"), Path("base"), Path("runs/demo/tiny/train")
+RECORDS = "clips.jsonl"  # the same clips and captions, for families that read a file of records
 FITTED_ON = 64  # clips the linear tokenizer is fitted on
 
 
@@ -47,6 +49,7 @@ class VideoDemo:
     gives_frame: bool  # the first frame is given
     text_length: int
     num_clips: int = 256
+    size: int = SIZE  # pixels of a side, as trained; the files are smaller
 
 
 def prepare(out: Path, demo: VideoDemo, *, share: float = 1.0) -> None:
@@ -71,7 +74,19 @@ def _write_clips(folder: Path, clips: np.ndarray, captions: list[str]) -> None:
 
     with ThreadPoolExecutor(2) as pool:  # encoding releases the GIL
         list(pool.map(write, range(len(clips))))
+    window = {"start_frame": 0, "end_frame": FRAMES - 1, "temporal_interval": 1}
+    records = [
+        {"vision_path": f"videos/{number:04d}.mp4", "t2w_windows": [{**window, "caption": caption}]}
+        for number, caption in enumerate(captions)
+    ]
+    write_atomically(folder / RECORDS, "\n".join(map(json.dumps, records)) + "\n")
     (folder / "done").touch()
+
+
+def enlarged(frames: np.ndarray, size: int) -> np.ndarray:
+    """Return frames [..., H, W, C] of the demo's clips at a multiple of their size."""
+    times = size // SIZE
+    return frames.repeat(times, axis=-3).repeat(times, axis=-2)
 
 
 def as_pixels(clips_NTHWC: np.ndarray) -> torch.Tensor:
@@ -130,11 +145,11 @@ def judge(demo: VideoDemo, folder: Path, samples: Path) -> tuple[int, int]:
 @torch.no_grad()
 def generate(demo: VideoDemo, pipeline: Any, motion: Motion, rng: random.Random) -> np.ndarray:
     """Return a clip THWC uint8 of what is asked for."""
-    given_THWC = draw_clip(motion, rng)[:1] if demo.gives_frame else None
+    given_THWC = enlarged(draw_clip(motion, rng)[:1], demo.size) if demo.gives_frame else None
     request = ClipRequest(
         motion.caption,
-        SIZE,
-        SIZE,
+        demo.size,
+        demo.size,
         FRAMES,
         float(FPS),
         steps=16,
