@@ -57,10 +57,8 @@ TOLD_ONLY = {
 ALWAYS_TOLD = ("schema", "action", "spec_sha256", "estimate")
 # Fields that only families without a wet half fill. When the last one has its engine, this must be empty.
 UNREAD_YET = {
-    "diffusion", "ema", "recompute", "data.clips", "data.train.format", "data.train.dropped", "data.val.format",
-    "data.val.dropped", "data.format", "data.dropped", "model.architecture", "model.attention", "model.skip_loading",
-    "batch.pack_tokens", "batch.max_samples", "optimizer.force_finite", "optimizer.keys_to_select",
-    "optimizer.lr_multipliers", "mesh.cfg", "logging.offline",
+    "data.train.dropped", "data.val.format", "data.val.dropped", "data.format", "data.dropped", "model.architecture",
+    "model.attention", "mesh.cfg", "logging.offline",
 }  # fmt: skip
 
 # What a key needs around it to mean something; {root} is the project.

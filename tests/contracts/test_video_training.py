@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from video_runs import make_material, run_dir, write_video_spec
 
 from runs import events, losses, tao, tensors, training, wait_until
-from video_runs import make_material, run_dir, write_video_spec
 
 torch = pytest.importorskip("torch")
 
@@ -89,8 +89,8 @@ def test_every_gate_passed(unbroken: Path) -> None:
 
 
 def test_the_library_loads_the_export_and_generates(family: str, unbroken: Path, material: Path) -> None:
-    from tao_runtime.engine.demo.captioned_clips import MOTIONS, draw_set
     from tao_runtime.engine.clip_request import ClipRequest
+    from tao_runtime.engine.demo.captioned_clips import MOTIONS, draw_set
 
     demo = importlib.import_module(f"tao_runtime.engine.demo.{family}").demo()
     pipeline = demo.load(unbroken / "export/model")

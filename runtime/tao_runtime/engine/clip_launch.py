@@ -20,7 +20,7 @@ def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
     """
     assert plan.data.clips is not None
     ledgers = {"train": make_clip_ledger(plan.data.train, facts.datasets["train"], plan.data.clips)}
-    findings = [*_base(plan, facts), *_rates(plan, ledgers["train"])]
+    findings = [*_base(plan, facts), *_skipped(plan), *_rates(plan, ledgers["train"])]
     if findings:
         raise FindingsError(findings)
     return ledgers
@@ -50,6 +50,19 @@ def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _skipped(plan: TrainPlan) -> Iterator[Finding]:
+    """Every tensor is loaded: what stays fresh would need the network's own initialisation, which is not run here."""
+    if plan.model.skip_loading:
+        yield Finding(
+            rule="run/skip-loading",
+            severity="error",
+            where="checkpoint.keys_to_skip_loading",
+            saw=", ".join(plan.model.skip_loading),
+            want="none: every tensor of the base is loaded",
+            fix=Fix(text="leave it empty", patch={"checkpoint.keys_to_skip_loading": []}),
+        )
+
+
 def _rates(plan: TrainPlan, ledger: ClipLedger) -> Iterator[Finding]:
     """The network is told one frame rate per micro-batch."""
     rates = sorted({round(float(rate), 3) for rate in ledger.fps})
@@ -59,7 +72,7 @@ def _rates(plan: TrainPlan, ledger: ClipLedger) -> Iterator[Finding]:
             rule="run/frame-rates",
             severity="error",
             where="dataloader_train.batch_size",
-            saw=f"micro-batches of {plan.batch.micro} clips, and {len(rates)} frame rates ({rates[0]:g} to {rates[-1]:g})",
+            saw=f"{plan.batch.micro} clips in a micro-batch, {len(rates)} frame rates: {rates[0]:g} to {rates[-1]:g}",
             want="clips of one frame rate, or one clip per micro-batch",
             fix=Fix(text="set dataloader_train.batch_size to 1 and raise trainer.grad_accum_iter"),
         )

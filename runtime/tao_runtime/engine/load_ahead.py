@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-
 from typing import Generic, TypeVar
 
 from tao_runtime.engine.source import BadSample

@@ -1,4 +1,4 @@
-"""Captions of clips as T5 states: from the file beside a clip, or from the encoder of the plan, once before training."""
+"""Captions of clips as T5 states: from the file beside a clip, or from the plan's encoder, once before training."""
 
 from __future__ import annotations
 

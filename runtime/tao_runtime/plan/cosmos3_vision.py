@@ -76,9 +76,7 @@ def pack_tokens(spec: TrainSpec) -> int | None:
     return min((limit for limit in limits if limit is not None and limit > 0), default=None)
 
 
-def clip_rules(
-    data: ClipSource, *, max_tokens: int | None = None, latent: LatentGeometry = dry.LATENT
-) -> ClipRules:
+def clip_rules(data: ClipSource, *, max_tokens: int | None = None, latent: LatentGeometry = dry.LATENT) -> ClipRules:
     """Return how clips become samples."""
     return ClipRules(
         sizes=dry.SIZES[data.resolution],

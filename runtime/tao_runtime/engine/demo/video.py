@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
@@ -162,7 +161,7 @@ def generate(demo: VideoDemo, pipeline: Any, motion: Motion, rng: random.Random)
 
 
 def train_spec(task: str, **changes: Any) -> dict[str, Any]:
-    """Return a training spec of the Predict families at the size of the demo; `changes` are dotted keys, __ for dots."""
+    """Return a training spec of the Predict families, small; `changes` are dotted keys, __ for dots."""
     spec: dict[str, Any] = {
         "job": {"task": task, "output_root": "runs", "project": "demo", "group": "tiny", "name": "train"},
         "model": {

@@ -115,7 +115,7 @@ class CaptionTokens:
         caption = Caption("", structured=False) if dropped else Caption(said.caption, said.structured)
         shape = {"num_frames": clip.num_frames, "fps": clip.fps, "height": clip.height, "width": clip.width}
         chat = [{"role": "user", "content": caption.prompt(**shape).strip()}]  # type: ignore[arg-type]
-        ids = self.tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=True)
+        ids: Any = self.tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=True)
         found = [*ids["input_ids"], *self._end]
         if self.max_tokens is not None and len(found) > self.max_tokens:
             raise InputError(f"the caption has {len(found)} tokens; want at most {self.max_tokens}")
