@@ -35,6 +35,8 @@ READERS = (
     "plan/batches.py",
     "plan/schedule.py",
     "plan/ledger.py",
+    "plan/clip_ledger.py",
+    "data/clips.py",
     "plan/identity.py",
 )
 
@@ -51,6 +53,13 @@ TOLD_ONLY = {
     "mesh.tp": "refused above 1",
     "mesh.pp": "refused above 1",
     "estimate": "for people and for preflight",
+    "diffusion.noise.objective": "one for each family",
+    "diffusion.noise.draw": "one for each family",
+    "diffusion.noise.sigma_min": "the range of the sampler; what training draws has no end",
+    "diffusion.noise.sigma_max": "the range of the sampler; what training draws has no end",
+    "diffusion.noise.learned_variance": "one for each family",
+    "diffusion.condition.mask_channel": "one for each family",
+    "diffusion.text.kind": "one for each family",
 }
 
 # Of a family without a wet half nothing is read yet: every field counts but these.

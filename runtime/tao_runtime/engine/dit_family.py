@@ -100,7 +100,7 @@ def link_or_copy(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
-EXPORT = ExportLayout(STEM, finish_export, network=NETWORK)
+EXPORT = ExportLayout(STEM, finish_export, network=NETWORK, carried=False)
 
 
 def disturb(batch: Batch) -> Batch | None:

@@ -35,6 +35,8 @@ class ExportLayout:
     stem: str  # of the files of weights
     finish: Callable[[Path, Path, torch.dtype], None]  # (base, folder, dtype): write what belongs beside the weights
     network: str = ""  # folder of the weights inside
+    adapter_task: str | None = None  # what peft calls the task of an adapter; None: it wraps any network
+    carried: bool = True  # an adapter has what the base carries beside it, such as its tokenizer
 
 
 def export(
@@ -67,7 +69,8 @@ def export(
                 for name, value in writer.all()
                 if set(name.split(".")) & set(plan.model.lora.modules_to_save)
             }
-            write_adapter(run_dir / "export" / "adapter", plan.model.lora, lora, saved=saved, base=base)
+            folder = run_dir / "export" / "adapter"
+            write_adapter(folder, plan.model.lora, lora, saved=saved, base=base, layout=family.EXPORT)
     stop.settle()
     if writer is not None:
         writer.close(base, dtype=dtype)
@@ -165,7 +168,13 @@ def _find(lora: dict[str, torch.Tensor], layer: str, matrix: str) -> torch.Tenso
 
 
 def write_adapter(
-    directory: Path, plan: LoraPlan, lora: dict[str, torch.Tensor], *, saved: dict[str, torch.Tensor], base: Path
+    directory: Path,
+    plan: LoraPlan,
+    lora: dict[str, torch.Tensor],
+    *,
+    saved: dict[str, torch.Tensor],
+    base: Path,
+    layout: ExportLayout,
 ) -> None:
     """Write an adapter in peft's own layout, whole or not at all."""
     temporary = directory.with_name(f".{directory.name}.tmp")
@@ -177,10 +186,11 @@ def write_adapter(
     }
     tensors |= {f"base_model.model.{name}": value for name, value in saved.items()}
     save_file(tensors, temporary / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = adapter.lora_config(plan, base=str(base))
+    config = adapter.lora_config(plan, base=str(base / layout.network), task=layout.adapter_task)
     config.inference_mode = True
     config.save_pretrained(temporary)
-    carry(base, temporary)
+    if layout.carried:
+        carry(base, temporary)
     shutil.rmtree(directory, ignore_errors=True)
     temporary.rename(directory)
 

@@ -254,7 +254,7 @@ def _finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
     config.save_pretrained(folder)
 
 
-EXPORT = ExportLayout("model", _finish_export)
+EXPORT = ExportLayout("model", _finish_export, adapter_task="CAUSAL_LM")
 
 
 def chance_loss(model: Network, batch: Batch) -> float:
