@@ -9,7 +9,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.snapshot import PIPELINE
 from tao_runtime.errors import Finding, FindingsError, Fix
 from tao_runtime.plan.clip_ledger import ClipLedger, make_clip_ledger
-from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.model import TrainPlan, VideoInferencePlan
 
 
 def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
@@ -24,6 +24,25 @@ def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
     if findings:
         raise FindingsError(findings)
     return ledgers
+
+
+def no_ledgers(plan: VideoInferencePlan) -> dict[str, ClipLedger]:
+    """Return none: prompts need no ledger.
+
+    Raises:
+        FindingsError: the model is an adapter, or no pipeline folder.
+    """
+    if plan.model.base_path is not None:
+        text = "generate with the run's export/model, which has the adapter merged"
+        saw, want, where = f"an adapter on {plan.model.base_path}", "a whole model", "model.base_path"
+    elif not (Path(plan.model.path) / PIPELINE).is_file():
+        text = "name the export of a run, or the folder of a released pipeline"
+        saw, want, where = f"{plan.model.path}: no {PIPELINE}", "a pipeline folder of diffusers", "model.path"
+    else:
+        return {}
+    raise FindingsError(
+        [Finding(rule="run/base-layout", severity="error", where=where, saw=saw, want=want, fix=Fix(text=text))]
+    )
 
 
 def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:

@@ -350,6 +350,5 @@ class VideoInferencePlan(Frozen):
     world: int
 
 
-Plan = TrainPlan | EvaluatePlan | InferencePlan
-VideoPlan = VideoEvaluatePlan | VideoInferencePlan
-AnyPlan = Plan | VideoPlan
+Plan = TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan  # that run here
+AnyPlan = Plan | VideoEvaluatePlan

@@ -24,10 +24,10 @@ from rich.table import Table
 from tao_runtime.engine.clip_request import ClipRequest
 from tao_runtime.engine.commits import read_json, write_atomically
 from tao_runtime.engine.demo.captioned_clips import FPS, FRAMES, MOTIONS, SIZE, Motion, draw_clip, draw_set, seen_motion
-from tao_runtime.engine.demo.clips import write_clip
 from tao_runtime.engine.launch import launch
 from tao_runtime.engine.pipelines import INDEX, save_pipeline
 from tao_runtime.engine.run_dir import RUN
+from tao_runtime.engine.video_file import write_video
 from tao_runtime.errors import FindingsError
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.preflight.prepare import prepare as prepare_run
@@ -68,7 +68,7 @@ def _write_clips(folder: Path, clips: np.ndarray, captions: list[str]) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
 
     def write(number: int) -> None:
-        write_clip(folder / f"videos/{number:04d}.mp4", clips[number], fps=FPS)
+        write_video(folder / f"videos/{number:04d}.mp4", clips[number], fps=FPS)
         (folder / f"metas/{number:04d}.txt").write_text(captions[number])
 
     with ThreadPoolExecutor(2) as pool:  # encoding releases the GIL
@@ -132,7 +132,7 @@ def judge(demo: VideoDemo, folder: Path, samples: Path) -> tuple[int, int]:
     colours = directions = 0
     for motion in MOTIONS:
         clip_THWC = generate(demo, pipeline, motion, rng)
-        write_clip(samples / f"{motion.caption.replace(' ', '-')}.mp4", clip_THWC, fps=FPS)
+        write_video(samples / f"{motion.caption.replace(' ', '-')}.mp4", clip_THWC, fps=FPS)
         seen = seen_motion(clip_THWC)
         colours, directions = (
             colours + (seen.colour == motion.colour),
