@@ -127,13 +127,35 @@ def test_captions_are_encoded_once_and_latents_kept(unbroken: Path, material: Pa
     assert last["cache/hit_share"] > 0.4  # the second epoch
 
 
-def test_other_actions_are_refused_by_name(family: str, tmp_path: Path) -> None:
+def test_evaluation_is_refused_by_name(family: str) -> None:
     from tao_runtime.cli.run import need_engine
     from tao_runtime.errors import FindingsError
 
-    for action in ("evaluate", "inference"):
-        with pytest.raises(FindingsError, match=f"{action} of {family} does not exist yet"):
-            need_engine(family, action)
+    with pytest.raises(FindingsError, match=f"evaluate of {family} does not exist yet"):
+        need_engine(family, "evaluate")
+
+
+def test_inference_makes_a_video_of_each_prompt(family: str, unbroken: Path, tmp_path: Path) -> None:
+    """Where the library has no safety checker of its own to be installed; else it says which one is missing."""
+    size = [256, 256] if family == "cosmos3_vision" else [64, 64]
+    prompts = [{"prompt": "a red square moves up", "name": "up"}, {"prompt": "a blue square moves left"}]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
+    task = {"cosmos3_vision": "vfm", "cosmos_predict1": "text2world", "cosmos_predict2": "video2world"}[family]
+    spec = {
+        "job": {"task": task, "output_root": str(tmp_path), "project": "p", "group": "g", "name": "made"},
+        "model": {"path": str(unbroken / "export/model"), "precision": "float32"},
+        "inference": {"prompts_path": str(tmp_path / "prompts.jsonl"), "size": size, "num_frames": 17, "fps": 16.0}
+        | {"num_steps": 2, "guidance": 2.0},
+    }
+    (tmp_path / "inference.yaml").write_text(json.dumps(spec))
+    has_checker = family == "cosmos3_vision"
+    done = tao("inference", "--spec", str(tmp_path / "inference.yaml"), cwd=tmp_path, want=0 if has_checker else 3)
+    videos = tmp_path / "p/g/made/videos"
+    if has_checker:
+        assert sorted(path.name for path in videos.iterdir()) == ["0001.json", "0001.mp4", "up.json", "up.mp4"]
+        assert json.loads((videos / "up.json").read_text())["prompt"] == prompts[0]["prompt"]
+    else:
+        assert "cosmos_guardrail, is not installed" in done.stderr
 
 
 def test_a_resume_on_two_processes_goes_on(unbroken: Path, material: Path, tmp_path: Path) -> None:

@@ -97,13 +97,16 @@ def _load(family: PipelineModule, plan: VideoInferencePlan) -> Any:
     Raises:
         RunError: the library's safety checker is not installed; released weights do not run without it.
     """
-    components: dict[str, Any] = {"torch_dtype": DTYPES[plan.model.dtype]}
+    components: dict[str, Any] = {"dtype": DTYPES[plan.model.dtype]}
     if plan.tokenizer is not None:
         components["vae"] = load_vae(Path(plan.tokenizer))
     try:
         pipeline = family.load(Path(plan.model.path), **components)
     except ImportError as error:
-        raise RunError(f"{plan.model.path}: {str(error).splitlines()[0]}. Fix: pip install cosmos_guardrail") from error
+        raise RunError(
+            f"{plan.model.path}: the safety checker of released weights, cosmos_guardrail, is not installed. Fix: pip "
+            "install cosmos_guardrail, and accept the licence of its weights"
+        ) from error
     if plan.sampler.shift != 1.0:
         scheduler = pipeline.scheduler
         pipeline.scheduler = type(scheduler).from_config(scheduler.config, flow_shift=plan.sampler.shift)
