@@ -195,3 +195,36 @@ def test_a_clip_over_two_ranks(family: str, material: Path, tmp_path: Path, shar
     (tmp_path / "two").mkdir()
     whole = train(material, tmp_path / "one", **cut_to)
     assert losses(train(material, tmp_path / "two", **cut_to, **changes)) == pytest.approx(losses(whole), abs=1e-5)
+
+
+def with_embeddings(folder: Path) -> Path:
+    """A material whose captions are embedded beforehand, for a network that takes them as wide as they are."""
+    from tao_runtime.data.t5 import WIDTH, write_embedding
+    from tao_runtime.engine.demo.captioned_clips import draw_set
+    from tao_runtime.engine.demo.cosmos_predict2 import tiny_network, tiny_pipeline, tiny_vae
+    from tao_runtime.engine.demo.video import as_pixels
+    from tao_runtime.engine.pipelines import save_pipeline
+
+    vae = tiny_vae().fit(as_pixels(draw_set(16, 1)[0]))
+    save_pipeline(tiny_pipeline(tiny_network(text_embed_dim=WIDTH, num_layers=1), vae), folder / "base")
+    make_material("cosmos_predict2", folder)
+    (folder / "clips/t5_xxl").mkdir()
+    for meta in sorted((folder / "clips/metas").glob("*.txt")):
+        caption = meta.read_text()
+        values = np.random.default_rng(len(caption)).standard_normal((6, WIDTH)).astype(np.float16)
+        write_embedding(folder / f"clips/t5_xxl/{meta.stem}.safetensors", values, caption=caption)
+    return folder
+
+
+def test_embeddings_beside_the_clips_are_read(tmp_path: Path) -> None:
+    material = with_embeddings(tmp_path / "material")
+    run = train(material, tmp_path, model__text_encoder="", trainer__max_iter=2)
+    assert not (run / "text_states").exists()
+    plan = json.loads((run / "plan.json").read_text())
+    assert plan["diffusion"]["text"]["width"] == 1024
+    first = losses(run)
+    for file in (material / "clips/t5_xxl").iterdir():
+        file.unlink()
+    spec = write_video_spec(material, tmp_path, model__text_encoder="")
+    assert "no text encoder, and 26 clips" in tao("train", "--spec", str(spec), cwd=tmp_path, want=1).stderr
+    assert all(np.isfinite(first))
