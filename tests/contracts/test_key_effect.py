@@ -35,6 +35,8 @@ READERS = (
     "plan/batches.py",
     "plan/schedule.py",
     "plan/ledger.py",
+    "plan/clip_ledger.py",
+    "data/clips.py",
     "plan/identity.py",
 )
 
@@ -51,15 +53,21 @@ TOLD_ONLY = {
     "mesh.tp": "refused above 1",
     "mesh.pp": "refused above 1",
     "estimate": "for people and for preflight",
+    "diffusion.noise.objective": "one for each family",
+    "diffusion.noise.draw": "one for each family",
+    "diffusion.noise.sigma_min": "the range of the sampler; what training draws has no end",
+    "diffusion.noise.sigma_max": "the range of the sampler; what training draws has no end",
+    "diffusion.noise.learned_variance": "one for each family",
+    "diffusion.condition.mask_channel": "one for each family",
+    "diffusion.text.kind": "one for each family",
 }
 
 # Of a family without a wet half nothing is read yet: every field counts but these.
 ALWAYS_TOLD = ("schema", "action", "spec_sha256", "estimate")
 # Fields that only families without a wet half fill. When the last one has its engine, this must be empty.
 UNREAD_YET = {
-    "diffusion", "recompute.mode", "data.clips", "data.train.format", "data.train.dropped", "data.val.format",
-    "data.val.dropped", "data.format", "data.dropped", "model.architecture", "model.attention", "model.skip_loading",
-    "mesh.cfg",
+    "data.train.dropped", "data.val.format", "data.val.dropped", "data.format", "data.dropped",
+    "model.attention", "mesh.cfg",
 }  # fmt: skip
 
 # What a key needs around it to mean something; {root} is the project.

@@ -13,14 +13,14 @@ from PIL import Image
 
 from tao_runtime.engine.clips import cover_and_crop, load_clip
 from tao_runtime.engine.demo.captioned_clips import MOTIONS, draw_set, seen_motion
-from tao_runtime.engine.demo.clips import write_clip
 from tao_runtime.engine.frames import DecodeError
+from tao_runtime.engine.video_file import write_video
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     clips, _ = draw_set(1, 3)
-    write_clip(tmp_path / "clip.mp4", clips[0])
+    write_video(tmp_path / "clip.mp4", clips[0], fps=8)
     return tmp_path / "clip.mp4"
 
 

@@ -11,7 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tao_runtime.engine.load_ahead import load_ahead
-from tao_runtime.engine.samples import BadSample, Item
+from tao_runtime.engine.samples import Item
+from tao_runtime.engine.source import BadSample
 
 NOTHING = torch.zeros(1, dtype=torch.long)
 
@@ -27,7 +28,7 @@ def batches(count: int) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("num_threads", [0, 1, 4])
 def test_samples_come_in_the_order_of_their_batches(num_threads: int) -> None:
-    loaded = list(load_ahead(item, batches(30), num_threads=num_threads, depth=8))
+    loaded = list(load_ahead(item, batches(30), num_threads=num_threads, depth=8, name=int))
     assert [sample.record for _, samples in loaded for sample in samples] == list(range(30))
     assert [positions for positions, _ in loaded] == list(batches(30))
 
@@ -59,7 +60,7 @@ def test_an_error_is_raised_where_the_sample_is_needed(tmp_path: Path) -> None:
             raise RuntimeError("a fault of the program")
         return item(position)
 
-    loaded = load_ahead(load, batches(12), num_threads=2, depth=12)
+    loaded = load_ahead(load, batches(12), num_threads=2, depth=12, name=int)
     assert [sample.record for sample in next(loaded)[1]] == [0, 1, 2]
     with pytest.raises(RuntimeError, match="a fault of the program"):
         next(loaded)

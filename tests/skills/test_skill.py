@@ -183,7 +183,8 @@ def test_run_blocks_run(skill: Path, tmp_path: Path) -> None:
         todo += [(page.name, block) for block in blocks(page.read_text())]
     if not runs(skill):
         assert not any(block.run for _, block in todo), "a family without an engine claims to run"
-        return
+    if not any(block.run for _, block in todo):
+        return  # a generator: its demo is a test of its own, and takes minutes
     for name, block in todo:
         if block.run:
             command = ["bash", "-euo", "pipefail", "-c", block.text]

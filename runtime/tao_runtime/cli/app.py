@@ -36,10 +36,9 @@ Offline = Annotated[bool, typer.Option("--offline", help="Count on nothing that 
 def families(as_json: Json = False) -> None:
     """List the model families and what can be done with each."""
     from tao_runtime.cli import show
-    from tao_runtime.plan.make import PLANNERS
-    from tao_runtime.spec.families import FAMILIES, has_engine
+    from tao_runtime.spec.families import FAMILIES
 
-    runnable = {name: tuple(planners) for name, planners in PLANNERS.items() if has_engine(name)}
+    runnable = {name: family.engine for name, family in FAMILIES.items()}
     show.families(FAMILIES, runnable, as_json=as_json)
 
 

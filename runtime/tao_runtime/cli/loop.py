@@ -80,7 +80,7 @@ def demo(
     from tao_runtime.spec.families import FAMILIES
 
     if family in FAMILIES:
-        need_engine(family, "a demo")
+        need_engine(family, "train")
     run_demo(family, out, prepare_only=prepare_only)
 
 

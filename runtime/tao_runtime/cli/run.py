@@ -67,11 +67,11 @@ def run_action(
     from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
-    from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
+    from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoInferencePlan
 
     if fetch_missing(prepared.spec.models(), prepared.facts):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
-    assert isinstance(prepared.plan, TrainPlan | EvaluatePlan | InferencePlan)
+    assert isinstance(prepared.plan, TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan)
     run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, cluster=cluster or ALONE)
     if cluster is not None and cluster.rank:
         return
@@ -84,7 +84,7 @@ def need_engine(family: str, action: str) -> None:
     from tao_runtime.errors import Finding, FindingsError, Fix
     from tao_runtime.spec.families import has_engine
 
-    if not has_engine(family):
+    if not has_engine(family, action):
         saw, want = f"{action} of {family} does not exist yet", "a family that runs: see tao-run families"
         fix = Fix(text="use check, plan and template; they are complete")
         raise FindingsError(

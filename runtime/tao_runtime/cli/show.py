@@ -82,7 +82,7 @@ def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
         f"{name} {record['metrics'][name]:.4f}" for name in ("train/loss", "val/avg_loss") if name in record["metrics"]
     ]
     figures += _figures(run_dir / "metrics.json") if "metrics" in record["outputs"] else []
-    if record["action"] == "inference":
+    if record["action"] == "inference" and "results" in record["outputs"]:
         lines += [f"  {row.video_id}: {row.response}" for row in islice(read_results(run_dir / RESULTS_NAME), SHOWN)]
     if figures:
         lines.append(f"  {'  '.join(figures)}")

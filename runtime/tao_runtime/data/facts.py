@@ -124,6 +124,7 @@ class ModelFacts:
     is_adapter: bool = False  # a peft adapter directory
     weights_sha256: str | None = None  # of headers and pieces (data/digest.py); None if not local or not whole
     is_file: bool = False  # one file of weights, not a directory
+    text_length: int | None = None  # most tokens of a text, by the tokenizer that belongs to it
 
 
 @dataclass(frozen=True, slots=True)

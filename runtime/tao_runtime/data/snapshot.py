@@ -16,7 +16,10 @@ from tao_runtime.spec.base import ModelRef
 
 TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 MAX_HEADER_BYTES: Final = 100_000_000  # the safetensors format refuses longer headers
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_WEIGHTS = "model.safetensors"
+_STEMS: Final = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
+PIPELINE, NETWORK = "model_index.json", "transformer"  # a folder of diffusers, and the network in it
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -71,10 +74,11 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         )
     is_adapter = (directory / _ADAPTER).is_file()
     missing: list[str] = []
-    config = read_json(directory / (_ADAPTER if is_adapter else "config.json"), missing)
-    shards = [_ADAPTER_WEIGHTS] if is_adapter else _shards(directory, missing)
-    sizes = [_tensor_sizes(directory / name, missing) for name in shards]
-    if not is_adapter and not (directory / "tokenizer.json").is_file():
+    folder = network_folder(directory)
+    config = read_json(folder / (_ADAPTER if is_adapter else "config.json"), missing)
+    shards = [_ADAPTER_WEIGHTS] if is_adapter else _shards(folder, missing)
+    sizes = [_tensor_sizes(folder / name, missing) for name in shards]
+    if not is_adapter and folder == directory and not (directory / "tokenizer.json").is_file():
         missing.append("tokenizer.json")
     whole = bool(sizes) and None not in sizes
     counted = [size for size in sizes if size is not None]
@@ -89,8 +93,26 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         missing=tuple(missing),
         has_token=has_token(),
         is_adapter=is_adapter,
-        weights_sha256=weights_digest(directory, shards) if whole else None,
+        weights_sha256=weights_digest(folder, shards) if whole else None,
+        text_length=_text_length(directory),
     )
+
+
+def network_folder(directory: Path) -> Path:
+    """Return the folder of a model's configuration and weights: inside of a pipeline, or the folder itself."""
+    return directory / NETWORK if (directory / PIPELINE).is_file() else directory
+
+
+def tokenizer_folder(directory: Path) -> Path:
+    """Return the folder of a text encoder's tokenizer: the encoder's own, or the one beside it in a pipeline."""
+    beside = directory.parent / "tokenizer"
+    return beside if not (directory / _TOKENIZER_CONFIG).is_file() and beside.is_dir() else directory
+
+
+def _text_length(directory: Path) -> int | None:
+    """Return the most tokens of a text by the tokenizer's configuration; None where it sets no limit."""
+    length = read_json(tokenizer_folder(directory) / _TOKENIZER_CONFIG).get("model_max_length")
+    return length if type(length) is int and 0 < length < 1 << 20 else None
 
 
 def read_json(path: Path, missing: list[str] | None = None) -> dict[str, object]:
@@ -112,11 +134,13 @@ def read_json(path: Path, missing: list[str] | None = None) -> dict[str, object]
 
 def _shards(directory: Path, missing: list[str]) -> list[str]:
     """Return the names of the weight files that a snapshot must have."""
-    if not (directory / _INDEX).is_file():
-        return [_WEIGHTS]
-    names = read_json(directory / _INDEX, missing).get("weight_map")
+    stem = next((stem for stem in _STEMS if any(directory.glob(f"{stem}.safetensors*"))), None)
+    index = f"{stem}.safetensors.index.json"
+    if stem is None or not (directory / index).is_file():
+        return [f"{stem}.safetensors" if stem else _WEIGHTS]
+    names = read_json(directory / index, missing).get("weight_map")
     if not isinstance(names, dict) or not names:
-        missing.append(f"{_INDEX} (no weight_map)")
+        missing.append(f"{index} (no weight_map)")
         return []
     return sorted({str(name) for name in names.values()})
 

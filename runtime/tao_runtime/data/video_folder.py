@@ -59,12 +59,15 @@ def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> Dat
     return clips.facts(folder_sha256(root), progress)
 
 
+def _mark(path: Path, caption: str) -> bytes:
+    return f"{path.name}\0{path.stat().st_size}\0{caption}\0".encode(errors="surrogatepass")
+
+
 def folder_sha256(root: Path) -> str:
-    """Return a digest of the clips' names and sizes, and of their captions."""
+    """Return the hash that probing gives a folder: of every clip's name, size and caption."""
     digest = hashlib.sha256()
-    for path in sorted((root / VIDEOS).glob(f"*{SUFFIX}")):
-        caption = read_caption(root, path.stem)
-        digest.update(f"{path.name}\0{path.stat().st_size}\0{caption}\0".encode(errors="surrogatepass"))
+    for path in _clips(root):
+        digest.update(_mark(path, read_caption(root, path.stem)))
     return digest.hexdigest()
 
 
@@ -74,7 +77,11 @@ def _clips(root: Path) -> list[Path]:
 
 def read_clip(root: Path, offset: int, size: int = 0) -> Mapping[str, object]:
     """Return clip `offset` of a folder: its file, its caption, and the file of its embedding or None."""
-    path = _clips(root)[offset]
+    return read_file(root, _clips(root)[offset])
+
+
+def read_file(root: Path, path: Path) -> Mapping[str, object]:
+    """Return the same of a clip whose file is known."""
     embedding = find_embedding(root / EMBEDDINGS, path.stem)
     return {
         "video": str(path),

@@ -18,8 +18,8 @@ from tao_runtime.plan.model import LoraPlan
 ADAPTER = "default"
 
 
-def lora_config(plan: LoraPlan, *, base: str | None = None) -> LoraConfig:
-    """Return peft's configuration of a plan; `base` is recorded in an exported adapter."""
+def lora_config(plan: LoraPlan, *, base: str | None = None, task: str | None = None) -> LoraConfig:
+    """Return peft's configuration of a plan; `base` and `task` are recorded in an exported adapter."""
     targets: str | list[str] = list(plan.target_modules)
     return LoraConfig(
         r=plan.r,
@@ -32,7 +32,7 @@ def lora_config(plan: LoraPlan, *, base: str | None = None) -> LoraConfig:
         rank_pattern=dict(plan.rank_pattern),
         alpha_pattern=dict(plan.alpha_pattern),
         base_model_name_or_path=base,
-        task_type="CAUSAL_LM",
+        task_type=task,
     )
 
 

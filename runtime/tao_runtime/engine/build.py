@@ -7,6 +7,7 @@ FSDP must be outermost, so that a block is gathered once for forward and recompu
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint
 from tao_runtime.engine import adapter
 from tao_runtime.engine.dist import Meshes
 from tao_runtime.engine.families import WetFamily
-from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base
+from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base, put
 from tao_runtime.errors import RunError
 from tao_runtime.plan.diffusion import RecomputePlan
 from tao_runtime.plan.model import ModelPlan, PrecisionPlan, TrainPlan
@@ -39,6 +40,7 @@ class Built:
 
     model: nn.Module
     added: frozenset[str]  # the adapter's parameters
+    fresh: frozenset[str]  # parameters that no base holds
     load: LoadReport
     trainable: tuple[str, ...]
 
@@ -62,15 +64,25 @@ def build_sharded(
     select(model, family, plan.optimizer.keys_to_select)
     if meshes.sequence is not None:
         family.share_sequence(model, meshes.sequence)
-    wrap_blocks(model, family, precision, plan.recompute)
+    wrap_blocks(model, family, plan)
     shard(model, family, precision, mesh)
     materialise(model, torch.device("cpu") if precision.offload else torch.device(mesh.device_type))
     added = frozenset(name for name, _ in model.named_parameters() if ".lora_" in name)
-    report = load_base(model, directory, added=added)
+    fresh = family.fresh_parameters(model)
+    report = load_base(model, directory, added=added | fresh.keys())
+    start_fresh(model, fresh)
     if lora is not None:
         adapter.initialise(model, lora, seed=plan.seed)
     trainable = tuple(clean_name(name) for name, value in model.named_parameters() if value.requires_grad)
-    return Built(model, added, report, trainable)
+    return Built(model, added, frozenset(fresh), report, trainable)
+
+
+@torch.no_grad()
+def start_fresh(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Give parameters that no base holds what they start from, the same on every rank."""
+    for name, parameter in model.named_parameters():
+        if name in values:
+            put(parameter, values[name])
 
 
 def build_whole(family: WetFamily, plan: ModelPlan, device: torch.device) -> tuple[nn.Module, LoadReport]:
@@ -152,33 +164,34 @@ def select(model: nn.Module, family: WetFamily, keys: tuple[str, ...]) -> None:
         raise RunError("optimizer.keys_to_select: every parameter is frozen; there is nothing to train")
 
 
-def wrap_blocks(
-    model: nn.Module, family: WetFamily, precision: PrecisionPlan, recompute: RecomputePlan | None = None
-) -> None:
+def wrap_blocks(model: nn.Module, family: WetFamily, plan: TrainPlan) -> None:
     """Recompute each block's activations in backward, and compile each block, where the plan says so."""
-    targets = family.blocks(model)
+    targets, recompute = (
+        family.blocks(model),
+        plan.recompute or RecomputePlan(mode=plan.precision.activation_checkpointing),
+    )
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if not any(child is block for block in targets):
                 continue
-            block = recomputed(child, precision.activation_checkpointing, recompute)
-            if precision.compile:
+            block = recomputed(child, recompute)
+            if plan.precision.compile:
                 # Lengths differ from step to step: one graph for all of them.
                 block.compile(dynamic=True)
             setattr(parent, name, block)
 
 
-def recomputed(block: nn.Module, mode: str, plan: RecomputePlan | None) -> nn.Module:
-    """Return a block that keeps in forward what the mode says, and computes the rest again in backward."""
-    plan = plan or RecomputePlan(mode="full")
-    options: dict[str, Any] = {"preserve_rng_state": plan.preserve_random_state}
-    if plan.check != "match":  # torch compares shapes, types and devices of what is computed again; "none" does not
-        options["determinism_check"] = plan.check
-    if mode == "none":
+def recomputed(block: nn.Module, plan: RecomputePlan) -> nn.Module:
+    """Return a block that keeps in forward what the plan says, and computes the rest again in backward."""
+    if plan.mode == "none":
         return block
-    if mode == "full":
+    options: dict[str, Any] = {
+        "preserve_rng_state": plan.preserve_random_state,
+        "determinism_check": "none" if plan.check == "none" else "default",
+    }
+    if plan.mode == "full":
         return checkpoint_wrapper(block, **options)
-    keep = partial(_keep, tuple(re.compile(pattern) for pattern in plan.keep_operations))
+    keep = partial(_keep_products, [re.compile(pattern) for pattern in plan.keep_operations])
     return checkpoint_wrapper(block, context_fn=partial(create_selective_checkpoint_contexts, keep), **options)
 
 
@@ -194,12 +207,11 @@ KEPT = {
 }
 
 
-def _keep(
-    patterns: tuple[re.Pattern[str], ...], context: object, operation: object, *args: object, **options: object
+def _keep_products(
+    named: list[re.Pattern[str]], context: object, operation: object, *args: object, **options: object
 ) -> CheckpointPolicy:
-    """Keep the products of matrices and attention, and what a pattern names."""
-    named = any(pattern.search(str(operation)) for pattern in patterns)
-    return CheckpointPolicy.MUST_SAVE if named or operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+    kept = operation in KEPT or any(pattern.search(str(operation)) for pattern in named)
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def shard(model: nn.Module, family: WetFamily, precision: PrecisionPlan, mesh: DeviceMesh) -> None:

@@ -23,6 +23,7 @@ class ClipRequest:
     guidance: float = 7.0  # as the family's pipeline counts it
     seed: int = 0
     text_length: int = 512  # tokens the text states are padded to, as in training
+    negative_prompt: str = ""  # what the clip does not show; where it is empty, as the family's training left text out
     given_THWC: np.ndarray | None = None  # first frames, uint8 RGB; None: from text alone
 
     @property
@@ -47,6 +48,12 @@ class ClipRequest:
         """
         width, dtype = pipeline.text_encoder.config.d_model, pipeline.text_encoder.dtype
         return torch.zeros(1, self.text_length, width, dtype=dtype, device=pipeline.device)
+
+    def other_side(self, pipeline: Any) -> dict[str, Any]:
+        """What guidance leads away from: the prompt that is given for it, else no text."""
+        if self.negative_prompt:
+            return {"negative_prompt": self.negative_prompt}
+        return {"negative_prompt_embeds": self.no_text(pipeline)}
 
     @property
     def given(self) -> dict[str, Any]:

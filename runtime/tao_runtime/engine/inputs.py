@@ -1,36 +1,18 @@
-"""What a worker reads from its run directory: the plan, the ledgers, the snapshot; and how samples come out of them."""
+"""How a source's samples become micro-batches on a device: loaded ahead, bad ones left out, sent beside computing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 
-from tao_runtime.data.facts import VisionGeometry
-from tao_runtime.data.families import PromptOptions
-from tao_runtime.engine.families import Batch, WetFamily
-from tao_runtime.engine.frames import FrameCache
+from tao_runtime.engine.families import Batch
 from tao_runtime.engine.load_ahead import load_ahead
-from tao_runtime.engine.run_dir import LEDGER
-from tao_runtime.engine.samples import BadSample, Item, SampleSource
+from tao_runtime.engine.source import BadSample, Request, Source
 from tao_runtime.errors import RunError
-from tao_runtime.plan.ledger import Ledger, SampleRules
-from tao_runtime.plan.model import LoadingPlan, TrainPlan
-
-
-def sample_rules(plan: TrainPlan, geometry: VisionGeometry, *, response_mode: str) -> SampleRules:
-    """Return how a training plan turns records into tokens."""
-    prompt = PromptOptions(plan.data.prompt_format, plan.data.system_prompt, plan.data.conversation_key, response_mode)
-    return SampleRules(plan.family, plan.data.sampling, geometry, prompt, plan.model.max_length)
-
-
-def open_source(run_dir: Path, label: str, rules: SampleRules, *, tokenizer: Path, cache_bytes: int) -> SampleSource:
-    """Open a data set of a run directory through its ledger."""
-    ledger = Ledger.load(run_dir / LEDGER.format(label=label))
-    return SampleSource(ledger, rules, Tokenizer.from_file(str(tokenizer)), FrameCache(cache_bytes))
+from tao_runtime.plan.model import LoadingPlan
 
 
 class BadSampleBudget:
@@ -41,7 +23,7 @@ class BadSampleBudget:
         self.tell = tell
         self.seen: list[BadSample] = []
 
-    def keep_good(self, samples: Iterable[Item | BadSample]) -> list[Item]:
+    def keep_good(self, samples: Iterable[Any]) -> list[Any]:
         """Return the samples that loaded.
 
         Raises:
@@ -49,7 +31,7 @@ class BadSampleBudget:
         """
         good = []
         for sample in samples:
-            if isinstance(sample, Item):
+            if not isinstance(sample, BadSample):
                 good.append(sample)
                 continue
             self.seen.append(sample)
@@ -71,29 +53,25 @@ class MicroBatch:
 
 
 def collated(
-    family: WetFamily,
-    source: SampleSource,
-    batches: Iterable[Sequence[int]],
-    *,
-    budget: BadSampleBudget,
-    loading: LoadingPlan,
+    source: Source, requests: Iterable[Request], *, budget: BadSampleBudget, loading: LoadingPlan
 ) -> Iterator[MicroBatch]:
-    """Yield the collated micro-batches of `batches`, loading ahead and leaving bad samples out."""
+    """Yield the collated micro-batches of `requests`, loading ahead and leaving bad samples out."""
+    record, weight = source.ledger.record, source.ledger.weight
     loaded = load_ahead(
-        source.load,
-        batches,
+        lambda key: source.load(*key),
+        ([(position, request.step) for position in request.positions] for request in requests),
         num_threads=loading.num_workers,
         depth=max(1, loading.num_workers * loading.prefetch_factor),
         timeout_s=loading.timeout_s,
-        name=lambda position: int(source.ledger.record[position]),
+        name=lambda key: int(record[key[0]]),
     )
-    for positions, samples in loaded:
+    for keys, samples in loaded:
         lost = sum(
-            int(source.ledger.weight[position])
-            for position, sample in zip(positions, samples, strict=True)
+            int(weight[position])
+            for (position, _), sample in zip(keys, samples, strict=True)
             if isinstance(sample, BadSample)
         )
-        yield MicroBatch(family.collate(budget.keep_good(samples), source.rules.geometry), lost)
+        yield MicroBatch(source.collate(budget.keep_good(samples)), lost)
 
 
 def place(batch: Batch, device: torch.device) -> Batch:

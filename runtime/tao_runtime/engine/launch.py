@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from tao_runtime import __version__
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import PromptOptions, dry_family
+from tao_runtime.engine.clip_launch import clip_ledgers, no_ledgers
 from tao_runtime.engine.cluster import Cluster
 from tao_runtime.engine.commits import list_commits, read_json, write_atomically
 from tao_runtime.engine.lock import alone_in
@@ -23,8 +24,9 @@ from tao_runtime.engine.resume import find_start
 from tao_runtime.engine.run_dir import CONFIG, LEDGER, PLAN, REPORT, RUN, STATUS, now
 from tao_runtime.engine.supervise import run_child
 from tao_runtime.errors import ExitCode, Finding, FindingsError, Fix, RunError, StoppedError
+from tao_runtime.plan.clip_ledger import ClipLedger
 from tao_runtime.plan.ledger import Ledger, SampleRules, make_ledger
-from tao_runtime.plan.model import DatasetPlan, EvaluatePlan, InferencePlan, Plan, TrainPlan
+from tao_runtime.plan.model import DatasetPlan, EvaluatePlan, InferencePlan, Plan, TrainPlan, VideoInferencePlan
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
 
@@ -96,7 +98,7 @@ def set_finished_aside(run_dir: Path) -> None:
         (run_dir / RUN).rename(run_dir / f"run-{steps:09d}.json")
 
 
-def make_ledgers(plan: Plan, facts: Facts) -> dict[str, Ledger]:
+def make_ledgers(plan: Plan, facts: Facts) -> Mapping[str, Ledger | ClipLedger]:
     """Return the ledger of every data set that the plan reads, by label.
 
     Raises:
@@ -104,6 +106,10 @@ def make_ledgers(plan: Plan, facts: Facts) -> dict[str, Ledger]:
     """
     if isinstance(plan, InferencePlan):
         return {}
+    if isinstance(plan, VideoInferencePlan):
+        return no_ledgers(plan)
+    if isinstance(plan, TrainPlan) and plan.data.clips is not None:
+        return clip_ledgers(plan, facts)
     datasets: dict[str, tuple[DatasetPlan, str]] = {}
     if isinstance(plan, TrainPlan):
         datasets["train"] = (plan.data.train, "train")

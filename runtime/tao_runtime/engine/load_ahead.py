@@ -7,21 +7,23 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from typing import Generic, TypeVar
 
-from tao_runtime.engine.samples import BadSample, Item
+from tao_runtime.engine.source import BadSample
 
-Load = Callable[[int], Item | BadSample]
+Key = TypeVar("Key")  # what is asked for: a position, and what else decides the sample
+Item = TypeVar("Item")
 
 
-class LoaderPool:
+class LoaderPool(Generic[Key, Item]):
     """Threads that load samples. Daemons: one that hangs inside a decoder must not keep the process from ending.
 
     Not an executor of the standard library: that one waits for its threads at exit, and cannot replace one.
     """
 
-    def __init__(self, load: Load, num_threads: int) -> None:
+    def __init__(self, load: Callable[[Key], Item | BadSample], num_threads: int) -> None:
         self._load = load
-        self._tasks: queue.SimpleQueue[tuple[Future[Item | BadSample], int] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Future[Item | BadSample], Key] | None] = queue.SimpleQueue()
         self._num_threads = 0
         for _ in range(num_threads):
             self.add_thread()
@@ -31,8 +33,8 @@ class LoaderPool:
         self._num_threads += 1
         threading.Thread(target=self._work, name=f"decode-{self._num_threads}", daemon=True).start()
 
-    def submit(self, position: int) -> Future[Item | BadSample]:
-        """Load the sample at a position when a thread is free."""
+    def submit(self, position: Key) -> Future[Item | BadSample]:
+        """Load a sample when a thread is free."""
         future: Future[Item | BadSample] = Future()
         self._tasks.put((future, position))
         return future
@@ -55,14 +57,14 @@ class LoaderPool:
 
 
 def load_ahead(
-    load: Load,
-    batches: Iterable[Sequence[int]],
+    load: Callable[[Key], Item | BadSample],
+    batches: Iterable[Sequence[Key]],
     *,
     num_threads: int,
     depth: int,
     timeout_s: float | None = None,
-    name: Callable[[int], int] = lambda position: position,
-) -> Iterator[tuple[Sequence[int], list[Item | BadSample]]]:
+    name: Callable[[Key], int],
+) -> Iterator[tuple[Sequence[Key], list[Item | BadSample]]]:
     """Yield each batch with its samples, in order; up to `depth` samples load ahead on `num_threads` threads.
 
     A sample that a thread works on and that is not there `timeout_s` after it is needed is given up: a BadSample, by
@@ -74,7 +76,7 @@ def load_ahead(
         return
     pool = LoaderPool(load, num_threads)
 
-    def result(position: int, future: Future[Item | BadSample]) -> Item | BadSample:
+    def result(position: Key, future: Future[Item | BadSample]) -> Item | BadSample:
         while True:
             try:
                 return future.result(timeout_s)
@@ -84,7 +86,7 @@ def load_ahead(
                 pool.add_thread()
                 return BadSample(name(position), f"hangs: not loaded {timeout_s:g} s after it was needed")
 
-    waiting: deque[tuple[Sequence[int], list[Future[Item | BadSample]]]] = deque()
+    waiting: deque[tuple[Sequence[Key], list[Future[Item | BadSample]]]] = deque()
     ahead = 0
     try:
         for batch in batches:

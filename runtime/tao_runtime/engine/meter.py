@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 import torch
 
 from tao_runtime.engine.dist import World
-from tao_runtime.engine.frames import FrameCache
 from tao_runtime.engine.loggers import MetricLogger
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.run_dir import RunLog
+from tao_runtime.engine.source import CacheCounts
 from tao_runtime.engine.stopwatch import Stopwatch
 from tao_runtime.errors import RunError
 
@@ -77,7 +77,7 @@ class Meter:
         self._steps += 1
         self._norm = norm
 
-    def report(self, step: int, *, lr: float, epoch: int, cache: FrameCache) -> None:
+    def report(self, step: int, *, lr: float, epoch: int, cache: CacheCounts) -> None:
         """Write the metrics since the last report. Collective.
 
         Raises:

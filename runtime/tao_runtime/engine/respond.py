@@ -9,9 +9,10 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from tao_runtime.data.families import dry_family
-from tao_runtime.engine.families import wet_family
+from tao_runtime.engine.families import chat_family
 from tao_runtime.engine.inputs import place
-from tao_runtime.engine.samples import BadSample, Item, SampleMaker
+from tao_runtime.engine.samples import Item, SampleMaker
+from tao_runtime.engine.source import BadSample
 from tao_runtime.plan.model import GenerationPlan
 
 
@@ -24,7 +25,7 @@ class Responder:
         self.tokenizer = tokenizer
         self.device = device
         family = maker.rules.family
-        self._family = wet_family(family)
+        self._family = chat_family(family)
         ids = (tokenizer.token_to_id(token) for token in dry_family(family).END_TOKENS)
         self._end_ids = [index for index in ids if index is not None]
 

@@ -14,6 +14,7 @@ from tao_runtime.data.llava_parquet import inside_parquet, picture_header
 from tao_runtime.data.media import probe_header
 from tao_runtime.data.vision import MediaLayout, lay_out
 from tao_runtime.engine.frames import DecodeError, FrameCache
+from tao_runtime.engine.source import BadSample
 from tao_runtime.errors import Finding
 from tao_runtime.plan.ledger import Ledger, SampleRules
 
@@ -28,14 +29,6 @@ class Item:
     visual: torch.Tensor  # [L] bool: stands for a piece of a medium
     frames: tuple[torch.Tensor, ...]  # TCHW uint8, one per medium
     layouts: tuple[MediaLayout, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BadSample:
-    """A sample that could not be loaded, and why."""
-
-    record: int
-    reason: str
 
 
 class SampleMaker:
@@ -83,8 +76,8 @@ class SampleSource(SampleMaker):
         super().__init__(rules, tokenizer, cache)
         self.ledger = ledger
 
-    def load(self, position: int, *, generate: bool = False) -> Item | BadSample:
-        """Return the sample at a position of the ledger; with `generate`, only its prompt."""
+    def load(self, position: int, step: int = 0, *, generate: bool = False) -> Item | BadSample:
+        """Return the sample at a position of the ledger, the same in every step; with `generate`, only its prompt."""
         index, root = int(self.ledger.record[position]), self.ledger.media_root
         item = self.make(self.ledger.read(position), index, root, generate=generate)
         if isinstance(item, Item) and not generate and len(item.ids) != self.ledger.length[position]:

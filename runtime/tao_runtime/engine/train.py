@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.distributed.fsdp import FSDPModule
 
-from tao_runtime.data.snapshot import probe_model
+from tao_runtime.data.snapshot import network_folder
 from tao_runtime.engine.build import Built, build_sharded
 from tao_runtime.engine.checkpoint import load_commit, train_state
 from tao_runtime.engine.dist import World, device_name, make_mesh
@@ -24,15 +24,15 @@ from tao_runtime.engine.families import wet_family
 from tao_runtime.engine.garbage import Garbage
 from tao_runtime.engine.gates import Gates
 from tao_runtime.engine.guard import StepGuard, Streak
-from tao_runtime.engine.inputs import BadSampleBudget, MicroBatch, collated, open_source, placed, sample_rules
+from tao_runtime.engine.inputs import BadSampleBudget, MicroBatch, collated, placed
 from tao_runtime.engine.loggers import make_loggers
 from tao_runtime.engine.meter import Meter
 from tao_runtime.engine.optimizer import make_optimizer
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import check_unchanged, find_start
 from tao_runtime.engine.run_dir import RunLog, RunRecord, now
-from tao_runtime.engine.samples import BadSample, SampleSource
 from tao_runtime.engine.saving import Saver
+from tao_runtime.engine.source import BadSample, Request, Source
 from tao_runtime.engine.stop import StopRequest
 from tao_runtime.engine.validate import batches_of, validate
 from tao_runtime.engine.watchdog import Watchdog
@@ -41,7 +41,6 @@ from tao_runtime.plan.batches import Indices, StepBatch, StepBatches
 from tao_runtime.plan.devices import peak_flops
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.plan.schedule import lr_factor
-from tao_runtime.spec.base import ModelRef
 
 
 class Trainer:
@@ -55,10 +54,8 @@ class Trainer:
         self.world = world = replace(world, cp=plan.mesh.cp)
         self.log = RunLog(run_dir, is_main=world.is_main)
         self.family = wet_family(plan.family)
-        self.gates = Gates(self.log, world, self.family, plan.model, keys=plan.optimizer.keys_to_select)
-        self.directory = Path(plan.model.path)  # of the weights; configuration and processor may lie elsewhere
-        self.home = Path(plan.model.architecture or plan.model.path)
-        self.snapshot = probe_model(ModelRef("model", str(self.home), "model.path"))
+        self.gates = Gates(self.log, world, self.family, plan)
+        self.directory = network_folder(Path(plan.model.path))
         self.budget = BadSampleBudget(plan.data.bad_sample_budget, tell=self._name_bad)
         # A backward pass is two forward ones, one of them for the gradients of weights, which adapters hardly have.
         self.passes = 3 if plan.model.lora is None else 2
@@ -69,8 +66,8 @@ class Trainer:
         plan, total = self.plan, self.plan.steps.total
         assert total, "the plan passed preflight"
         torch.use_deterministic_algorithms(plan.precision.deterministic)
-        self.train_data = self._open("train", plan.data.cache_bytes)
-        self.val_data = self._open("val", plan.data.cache_bytes if plan.validation.cache else 0)
+        self.train_data = self._open("train")
+        self.val_data = self._open("val")
         assert self.train_data is not None
         self.steps = StepBatches(plan, self.train_data.ledger.length)
         self.built = self._build()
@@ -100,13 +97,10 @@ class Trainer:
     def _on_console(self) -> bool:
         return self.world.is_main and "console" in self.plan.logging.loggers
 
-    def _open(self, label: str, cache_bytes: int) -> SampleSource | None:
-        dataset = self.plan.data.train if label == "train" else self.plan.data.val
-        if dataset is None or (label == "val" and not self.plan.validation.enabled):
+    def _open(self, label: str) -> Source | None:
+        if label == "val" and (self.plan.data.val is None or not self.plan.validation.enabled):
             return None
-        rules = sample_rules(self.plan, self.snapshot.geometry, response_mode=dataset.response_mode)
-        tokenizer = self.home / "tokenizer.json"
-        source = open_source(self.run_dir, label, rules, tokenizer=tokenizer, cache_bytes=cache_bytes)
+        source = self.family.open_source(self.plan, self.run_dir, label, self.world)
         self.watchdog.observe(lambda: (source.cache.hits, source.cache.misses))
         return source
 
@@ -206,25 +200,16 @@ class Trainer:
     def _due(every: int | None, done: int, total: int) -> bool:
         return done == total or (every is not None and done % every == 0)
 
-    def _batches(self, source: SampleSource, start: int, total: int) -> Iterator[MicroBatch]:
-        plan = self.plan
-
-        def positions() -> Iterator[list[int]]:
+    def _batches(self, source: Source, start: int, total: int) -> Iterator[MicroBatch]:
+        def requests() -> Iterator[Request]:
             for step in range(start, total):
-                batch = self.steps.step(step)
-                for micro in self._parts(batch, source):
-                    yield micro.tolist()
+                for micro in self._parts(self.steps.step(step), source):
+                    yield Request(step, micro.tolist())
 
-        batches = collated(
-            self.family,
-            source,
-            positions(),
-            budget=self.budget,
-            loading=plan.data.loading,
-        )
+        batches = collated(source, requests(), budget=self.budget, loading=self.plan.data.loading)
         return placed(batches, self.world.device)
 
-    def _parts(self, batch: StepBatch, source: SampleSource) -> list[Indices]:
+    def _parts(self, batch: StepBatch, source: Source) -> list[Indices]:
         """This rank's micro-batches of a step, balanced by tokens."""
         cut = self.plan.batch
         return batch.micro_batches(
@@ -236,7 +221,7 @@ class Trainer:
         )
 
     def _step(self, step: int, batches: Iterator[MicroBatch]) -> None:
-        """One optimizer step: the summed loss of all its samples over all their supervised tokens."""
+        """One optimizer step: the summed loss of all its samples over all that they weigh."""
         plan, source = self.plan, self.train_data
         assert source is not None
         records = self.steps.step(step)
@@ -295,7 +280,7 @@ class Trainer:
         with self._phase("backward"):
             (numerator * (self.world.size / max(weight, 1))).backward()
         self.meter.add_processed(self.family.num_tokens(batch) / self.world.cp)
-        self.gates.after_forward(batch, numerator.detach())
+        self.gates.after_forward(self.model, batch, numerator.detach())
         return numerator.detach()
 
     def _weight(self, planned: int, lost: int) -> int:
@@ -319,7 +304,7 @@ class Trainer:
         assert self.val_data is not None
         with self._phase("validate"):
             source = self.val_data
-            batches = batches_of(self.family, source, self.plan.validation, self.world, self.budget)
+            batches = batches_of(source, self.plan.validation, self.world, self.budget)
             weight = int(source.ledger.weight.sum())
             with self._averaged():
                 loss = validate(self.model, batches, weight=weight, world=self.world, stop=self.stop)
@@ -333,7 +318,7 @@ class Trainer:
     def _export(self, total: int) -> dict[str, str]:
         try:
             with self._averaged():
-                return export(self.built, self.plan, self.run_dir, world=self.world, stop=self.stop)
+                return export(self.built, self.family, self.plan, self.run_dir, world=self.world, stop=self.stop)
         except StoppedError:
             self.log.status("stopped", step=total, signal=self.stop.signal or "on another rank")
             raise

@@ -1,4 +1,4 @@
-"""Validation loss: the mean over all supervised tokens of the held-out records, whatever the batches and ranks."""
+"""Validation loss: the mean over all that the held-out records weigh, whatever the batches and ranks."""
 
 from __future__ import annotations
 
@@ -9,25 +9,23 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from tao_runtime.engine.dist import World
-from tao_runtime.engine.families import WetFamily
 from tao_runtime.engine.inputs import BadSampleBudget, MicroBatch, collated, placed
-from tao_runtime.engine.samples import SampleSource
+from tao_runtime.engine.source import VALIDATION_STEP, Request, Source
 from tao_runtime.engine.stop import StopRequest
 from tao_runtime.plan.model import ValidationPlan
 
 
-def batches_of(
-    family: WetFamily, source: SampleSource, plan: ValidationPlan, world: World, budget: BadSampleBudget
-) -> Iterator[MicroBatch]:
+def batches_of(source: Source, plan: ValidationPlan, world: World, budget: BadSampleBudget) -> Iterator[MicroBatch]:
     """Yield this rank's micro-batches of a data set; every rank gets as many, some of them empty."""
     count = len(source.ledger)
 
-    def positions() -> Iterator[list[int]]:
+    def requests() -> Iterator[Request]:
         stride = plan.batch_size * world.data_size
         for start in range(0, count, stride):
-            yield list(range(start, min(start + stride, count)))[world.data_rank :: world.data_size]
+            mine = range(start, min(start + stride, count))[world.data_rank :: world.data_size]
+            yield Request(VALIDATION_STEP, mine)
 
-    return placed(collated(family, source, positions(), budget=budget, loading=plan.loading), world.device)
+    return placed(collated(source, requests(), budget=budget, loading=plan.loading), world.device)
 
 
 @torch.no_grad()

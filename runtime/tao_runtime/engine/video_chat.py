@@ -22,6 +22,7 @@ from tao_runtime.data.facts import VisionGeometry
 from tao_runtime.data.vision import MediaLayout
 from tao_runtime.engine.context_parallel.packed_row import RowPart, shared_attention
 from tao_runtime.engine.context_parallel.ulysses import check_heads
+from tao_runtime.engine.export import ExportLayout, carry
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.losses import summed_nll
 from tao_runtime.engine.packed import SHARED, attend_segments, register
@@ -247,9 +248,24 @@ def num_tokens(batch: Batch) -> int:
     return int(batch["input_ids"].shape[1])
 
 
-def chance_loss(model: Network) -> float:
-    """Return ln(vocabulary): a uniform guess. 151,936 tokens -> 11.93."""
-    return math.log(model.config.text_config.vocab_size)
+def _finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
+    carry(base, folder)
+    config = AutoConfig.from_pretrained(base)
+    config.dtype = dtype
+    config.save_pretrained(folder)
+
+
+EXPORT = ExportLayout("model", _finish_export, adapter_task="CAUSAL_LM")
+
+
+def chance_loss(model: Network, batch: Batch) -> float:
+    """Return ln(vocabulary) per supervised token: a uniform guess. 151,936 tokens -> 11.93."""
+    return weight(batch) * math.log(model.config.text_config.vocab_size)
+
+
+def fresh_parameters(model: Network) -> dict[str, torch.Tensor]:
+    """Return nothing: a base holds every parameter."""
+    return {}
 
 
 def disturb(batch: Batch) -> Batch | None:

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tao_runtime.errors import RunError
 
-INDEX = "model.safetensors.index.json"
+INDICES = ("model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.json")
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -54,8 +54,8 @@ class Snapshot:
         self._files = dict(self._locate())
 
     def _locate(self) -> Iterator[tuple[str, Path]]:
-        index = self.directory / INDEX
-        if index.is_file():
+        index = next((path for name in INDICES if (path := self.directory / name).is_file()), None)
+        if index is not None:
             for name, file in json.loads(index.read_text())["weight_map"].items():
                 yield name, self.directory / file
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from torch.distributed import DistError
 
 from tao_runtime.engine.dist import World, join_world
 from tao_runtime.engine.evaluate import evaluate
+from tao_runtime.engine.generate import generate_videos
 from tao_runtime.engine.infer import infer
 from tao_runtime.engine.run_dir import PLAN, RunLog
 from tao_runtime.engine.stop import listen_for_stop
@@ -20,7 +22,7 @@ from tao_runtime.engine.supervise import die_with_parent
 from tao_runtime.engine.train import Trainer
 from tao_runtime.engine.watchdog import watched
 from tao_runtime.errors import ExitCode, RunError, StoppedError, TaoError
-from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
+from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoInferencePlan
 
 # Gloo has no exception of its own for a peer that is gone.
 GLOO_LOST = re.compile(r"[Cc]onnection (closed|reset) by peer|Connection refused|Timed out waiting|gloo/transport")
@@ -41,14 +43,22 @@ def run_action(action: str, run_dir: Path, world: World) -> None:
             Trainer(TrainPlan.model_validate_json(text), run_dir, world, stop=stop, watchdog=watchdog).run()
     elif action == "evaluate":
         evaluate(EvaluatePlan.model_validate_json(text), run_dir, world)
+    elif has_prompts(text):
+        generate_videos(VideoInferencePlan.model_validate_json(text), run_dir, world)
     else:
         infer(InferencePlan.model_validate_json(text), run_dir, world)
+
+
+def has_prompts(plan: str) -> bool:
+    """Whether a plan of inference asks for videos, not for answers."""
+    return json.loads(plan)["schema"] == VideoInferencePlan.model_fields["schema_version"].default
 
 
 def main(action: str, run_dir: Path) -> int:
     """Run, and turn errors of ours into one line, a status event and an exit code."""
     die_with_parent()
     warnings.filterwarnings("ignore", message=".*(Gloo|destroy_process_group|_flatten).*")
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")  # the loss writes to none
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     rank = int(os.environ.get("RANK", "0"))
     try:

@@ -19,13 +19,18 @@ def windows_of(columns: WindowColumns, record: int) -> Iterator[Window]:
 
 def samples_of(facts: DatasetFacts, record: int, rules: ClipRules) -> list[Clip | Drop]:
     """Return what each window of a clip gives; where the unit is a start, each possible start is a window."""
+    return [given for _, given in windows_and_samples(facts, record, rules)]
+
+
+def windows_and_samples(facts: DatasetFacts, record: int, rules: ClipRules) -> list[tuple[Window, Clip | Drop]]:
+    """Return each window of a clip with what it gives."""
     assert facts.windows is not None
     (index,) = facts.columns.media_of(record)
     header = facts.media[index]
     windows = list(windows_of(facts.windows, record))
     if rules.unit == "start" and header is not None:
         windows = starts(header, rules) or windows
-    return [decide(header, window, rules) for window in windows]
+    return [(window, decide(header, window, rules)) for window in windows]
 
 
 def make_clip_dataset(facts: Facts, ref: DatasetRef, rules: ClipRules) -> DatasetPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tao_runtime.data import cosmos3_vision as dry
-from tao_runtime.data.clips import ClipRules
+from tao_runtime.data.clips import ClipRules, LatentGeometry
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
@@ -23,6 +23,7 @@ from tao_runtime.plan.model import (
     VideoInferencePlan,
 )
 from tao_runtime.plan.video_answer import fixed_times, make_sampler, make_tuned, plan_video_inference
+from tao_runtime.plan.world import LATENT_CACHE_BYTES, latent_of
 from tao_runtime.spec.cosmos3_vision import EvaluateSpec, InferenceSpec, TrainSpec
 from tao_runtime.spec.cosmos3_vision.train import ClipSource
 
@@ -33,7 +34,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     """Return the plan of a training run."""
     mesh, data_parallel = structured.make_mesh(spec.model.parallelism, spec.trainer, facts)
     pack, data = pack_tokens(spec), spec.dataloader_train
-    rules = clip_rules(data, max_tokens=pack)
+    rules = clip_rules(data, max_tokens=pack, latent=latent_of(facts, dry.LATENT))
     (ref,) = spec.datasets()
     train = make_clip_dataset(facts, ref, rules)
     micro = 0 if pack else data.max_samples_per_batch or 1
@@ -51,6 +52,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
             clips=rules,
             prompt_format=dry.PROMPT_FORMAT,
             loading=LoadingPlan(num_workers=data.num_workers, timeout_s=LOAD_TIMEOUT_S),
+            cache_bytes=LATENT_CACHE_BYTES,
         ),
         batch=batch.model_copy(update={"max_samples": data.max_samples_per_batch}),
         steps=structured.make_steps(spec.trainer, train.num_records, batch),
@@ -74,7 +76,7 @@ def pack_tokens(spec: TrainSpec) -> int | None:
     return min((limit for limit in limits if limit is not None and limit > 0), default=None)
 
 
-def clip_rules(data: ClipSource, *, max_tokens: int | None = None) -> ClipRules:
+def clip_rules(data: ClipSource, *, max_tokens: int | None = None, latent: LatentGeometry = dry.LATENT) -> ClipRules:
     """Return how clips become samples."""
     return ClipRules(
         sizes=dry.SIZES[data.resolution],
@@ -84,7 +86,7 @@ def clip_rules(data: ClipSource, *, max_tokens: int | None = None) -> ClipRules:
         interval_mode=data.temporal_interval_mode,
         selection=data.frame_selection,
         unit="clip",
-        latent=dry.LATENT,
+        latent=latent,
         max_tokens=max_tokens,
     )
 
@@ -92,8 +94,10 @@ def clip_rules(data: ClipSource, *, max_tokens: int | None = None) -> ClipRules:
 def _model(spec: TrainSpec, facts: Facts, pack: int | None) -> ModelPlan:
     model = spec.model
     lora = structured.make_lora(model.lora_rank, model.lora_alpha, dry.library_targets(model.lora_target_modules))
+    base = facts.models.get("model")
     return ModelPlan(
         path=structured.place(spec.models()[0], facts),
+        weights_sha256=base.weights_sha256 if base is not None else None,
         max_length=pack or 0,
         dtype=model.precision,
         lora=lora if model.lora_enabled else None,

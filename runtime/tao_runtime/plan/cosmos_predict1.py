@@ -12,6 +12,7 @@ from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
 from tao_runtime.plan.world import (
     World,
     clip_rules,
+    latent_of,
     plan_world_evaluate,
     plan_world_train,
 )
@@ -35,8 +36,9 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     model = spec.model
     noise = NOISE.model_copy(update={"loss_scale": model.loss_scale, "scale_by_frames": model.adjust_video_noise})
     condition = ConditionPlan(frames={0: 1.0}, text_dropout=model.text_dropout)
-    world = World(dry.LATENT, noise, condition, dry.library_targets(model.lora_target_modules))
-    return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, dry.LATENT, every_start=True))
+    latent = latent_of(facts, dry.LATENT)
+    world = World(latent, noise, condition, dry.library_targets(model.lora_target_modules))
+    return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, latent, every_start=True))
 
 
 def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:

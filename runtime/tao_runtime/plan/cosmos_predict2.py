@@ -12,6 +12,7 @@ from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
 from tao_runtime.plan.world import (
     World,
     clip_rules,
+    latent_of,
     plan_world_evaluate,
     plan_world_train,
 )
@@ -47,8 +48,9 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         max(model.min_num_conditional_frames, model.max_num_conditional_frames),
     )
     condition = _condition(low, high, sigma=model.sigma_conditional, dropout=model.text_dropout)
-    world = World(dry.LATENT, noise, condition, dry.library_targets(model.lora_target_modules))
-    return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, dry.LATENT, every_start=False))
+    latent = latent_of(facts, dry.LATENT)
+    world = World(latent, noise, condition, dry.library_targets(model.lora_target_modules))
+    return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, latent, every_start=False))
 
 
 def _condition(low: int, high: int, *, sigma: float, dropout: float) -> ConditionPlan:

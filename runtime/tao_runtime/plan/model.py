@@ -83,7 +83,9 @@ class DataPlan(Frozen):
     conversation_key: str = "conversations"
     prompt_format: str
     loading: LoadingPlan
-    cache_bytes: int = Field(default=0, description="budget of decoded frames kept in memory, per process")
+    cache_bytes: int = Field(
+        default=0, description="decoded frames kept in memory, per process; or latents on disk, per run"
+    )
     bad_sample_budget: int = Field(default=0, description="samples that may fail to decode before the run stops")
 
 
@@ -375,6 +377,5 @@ class VideoInferencePlan(Frozen):
     world: int
 
 
-Plan = TrainPlan | EvaluatePlan | InferencePlan
-VideoPlan = VideoEvaluatePlan | VideoInferencePlan
-AnyPlan = Plan | VideoPlan
+Plan = TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan  # that run here
+AnyPlan = Plan | VideoEvaluatePlan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from tao_runtime.plan.video_answer import make_sampler, make_tuned
 from tao_runtime.spec.structured.world import FolderKeys
 
 PROMPT_FORMAT = "t5/caption"
+LATENT_CACHE_BYTES = 16 << 30  # of a run; 93 frames of 704x1280 in 16 channels are 22 MB: 780 windows
 BESIDE_TOKENIZER, BESIDE_ENCODER = "vae", "text_encoder"  # folders of a model in the library's layout
 
 
@@ -52,12 +53,39 @@ def clip_rules(data: FolderKeys, latent: LatentGeometry, *, every_start: bool) -
     )
 
 
-def _diffusion(world: World, data: FolderKeys, places: dict[str, str], network: str) -> DiffusionPlan:
+def latent_of(facts: Facts, default: LatentGeometry) -> LatentGeometry:
+    """Return the geometry that the tokenizer's and the network's own files say; where they are silent, the family's."""
+    tokenizer, network = _config(facts, "tokenizer"), _config(facts, "model")
+    patches = network.get("patch_size", [network.get("latent_patch_size")])
+    said: dict[str, object] = {
+        "channels": tokenizer.get("z_dim", tokenizer.get("latent_channels")),
+        "temporal": tokenizer.get("scale_factor_temporal", tokenizer.get("temporal_compression_ratio")),
+        "spatial": tokenizer.get("scale_factor_spatial", tokenizer.get("spatial_compression_ratio")),
+        "patch": patches[-1] if isinstance(patches, list) and patches else None,
+    }
+    return default.model_copy(update={name: value for name, value in said.items() if type(value) is int and value > 0})
+
+
+def _config(facts: Facts, label: str) -> Mapping[str, object]:
+    model = facts.models.get(label)
+    return model.config if model is not None else {}
+
+
+def _text(facts: Facts, encoder: str | None) -> TextPlan:
+    """Return how captions are embedded: as wide as the network takes them, as long as the encoder's tokenizer says."""
+    width, model = _config(facts, "model").get("text_embed_dim"), facts.models.get("text_encoder")
+    limit = model.text_length if model is not None and model.text_length else MAX_TOKENS
+    return TextPlan(
+        kind="t5", max_tokens=min(MAX_TOKENS, limit), width=width if type(width) is int else WIDTH, encoder=encoder
+    )
+
+
+def _diffusion(world: World, data: FolderKeys, facts: Facts, *, places: dict[str, str], network: str) -> DiffusionPlan:
     height, width = data.video_size
     return DiffusionPlan(
         noise=world.noise,
         condition=world.condition,
-        text=TextPlan(kind="t5", max_tokens=MAX_TOKENS, width=WIDTH, encoder=places.get("text_encoder")),
+        text=_text(facts, places.get("text_encoder")),
         tokenizer=places.get("tokenizer", BESIDE_TOKENIZER),
         latent_shape=world.latent.shape(data.num_frames, height, width),
         network=network,
@@ -72,6 +100,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
     train = make_clip_dataset(facts, spec.datasets()[0], rules)
     batch = structured.make_batch(trainer, data_parallel, micro=data.batch_size, pack=None, seed=data.seed)
     longest, record = longest_clip(facts, "train", rules)
+    base = facts.models.get("model")
     lora = structured.make_lora(model.lora_rank, model.lora_alpha, world.targets)
     return TrainPlan(
         family=spec.family,
@@ -80,6 +109,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         seed=data.seed,
         model=ModelPlan(
             path=places["model"],
+            weights_sha256=base.weights_sha256 if base is not None else None,
             max_length=rules.latent.tokens(data.num_frames, *data.video_size),
             dtype=model.precision,
             lora=lora if model.train_architecture == "lora" else None,
@@ -91,6 +121,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
             clips=rules,
             prompt_format=PROMPT_FORMAT,
             loading=LoadingPlan(num_workers=data.num_workers, timeout_s=LOAD_TIMEOUT_S),
+            cache_bytes=LATENT_CACHE_BYTES,
         ),
         batch=batch,
         steps=structured.make_steps(trainer, train.num_records, batch),
@@ -102,7 +133,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         validation=structured.no_validation(),
         logging=structured.make_logging(spec.job, trainer),
         estimate=EstimatePlan(max_tokens=longest, max_tokens_record=record),
-        diffusion=_diffusion(world, data, places, model.size),
+        diffusion=_diffusion(world, data, facts, places=places, network=model.size),
         ema=structured.make_ema(model.ema),
         recompute=structured.make_recompute(model),
     )
@@ -121,7 +152,9 @@ def plan_world_evaluate(
         model=make_tuned(spec.model, facts),
         data=make_clip_dataset(facts, spec.datasets()[0], rules),
         clips=rules,
-        diffusion=_diffusion(world, spec.dataset, {"text_encoder": BESIDE_ENCODER, **places}, "as loaded"),
+        diffusion=_diffusion(
+            world, spec.dataset, facts, places={"text_encoder": BESIDE_ENCODER, **places}, network="as loaded"
+        ),
         sampler=make_sampler(judge),
         noise_levels=tuple(levels),
         num_videos=judge.num_videos,

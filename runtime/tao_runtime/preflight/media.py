@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tao_runtime.data.facts import Facts
-from tao_runtime.plan.model import Plan, TrainPlan
+from tao_runtime.plan.model import Plan, TrainPlan, VideoInferencePlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.spec.base import Spec
 
@@ -18,7 +18,7 @@ from tao_runtime.spec.base import Spec
 )
 def fewer_frames(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     """Every video has as many frames as the spec asks for; a shorter one gives all it has, and a shorter sample."""
-    if plan is None:
+    if plan is None or isinstance(plan, VideoInferencePlan):
         return
     sampling = plan.data.sampling if isinstance(plan, TrainPlan) else plan.sampling
     wanted = sampling.num_frames or sampling.min_frames

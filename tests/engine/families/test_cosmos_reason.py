@@ -21,7 +21,8 @@ from tao_runtime.data.snapshot import read_geometry
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.engine import video_chat as family
 from tao_runtime.engine.frames import FrameCache
-from tao_runtime.engine.samples import BadSample, Item, SampleMaker
+from tao_runtime.engine.samples import Item, SampleMaker
+from tao_runtime.engine.source import BadSample
 from tao_runtime.engine.weights import load_base
 from tao_runtime.plan.ledger import SampleRules
 

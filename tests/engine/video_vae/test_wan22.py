@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan
 
-from tao_runtime.data.names.wan22_vae import NAMES
+from tao_runtime.data.wan22_vae import NAMES
 from tao_runtime.engine.video_vae import encode, latent_shape, load_vae
 from tao_runtime.engine.video_vae.wan22 import CONFIG, load_checkpoint
 from tao_runtime.errors import InputError

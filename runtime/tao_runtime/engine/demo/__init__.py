@@ -1,7 +1,8 @@
 """The demo: the whole path on a tiny model and real clips, in minutes on a laptop. Nothing is downloaded.
 
-Round 1 trains on a set that misses one slice; its gaps name the slice. Round 2 mines clips of it from a pool kept
-apart, trains again from the same base, and is judged on the same held-out clips.
+A family that answers: round 1 trains on a set that misses one slice; its gaps name the slice. Round 2 mines clips of it
+from a pool kept apart, trains again from the same base, and is judged on the same held-out clips. A family that
+generates is trained on captioned clips, and what it then generates is read from pixels.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from tao_runtime.spec.families import FAMILIES
 
 
 class DemoMaker(Protocol):
-    """A module `tao_runtime.engine.demo.<family>`: the model, data and specs of a demo."""
+    """A module `tao_runtime.engine.demo.<family>`: the material of a demo, and how it runs."""
 
     def prepare(self, out: Path) -> None:
-        """Write model/, train/, pool/, heldout/, train.yaml and evaluate.yaml into `out`, unless they are there."""
+        """Write the model, the data and the specs into `out`, unless they are there."""
+
+    def run(self, out: Path) -> None:
+        """Run everything that was prepared, and print the table that ends it."""
 
 
 def run_demo(family: str, out: Path, *, prepare_only: bool) -> None:
-    """Prepare the material in `out` and, unless asked not to, run both rounds and print the table.
+    """Prepare the material in `out` and, unless asked not to, run it and print the table.
 
     Raises:
         InputError: there is no such family.
@@ -34,6 +38,4 @@ def run_demo(family: str, out: Path, *, prepare_only: bool) -> None:
     maker.prepare(out)
     if prepare_only:
         return
-    from tao_runtime.engine.demo.rounds import run_rounds  # noqa: PLC0415 - after the material, which needs no torch
-
-    run_rounds(out)
+    maker.run(out)

@@ -7,13 +7,12 @@ import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
 from tao_runtime.engine.commits import write_atomically
+from tao_runtime.engine.video_file import write_video
 
 SIZE = 64  # pixels, both sides
 FRAMES = 16
@@ -51,18 +50,6 @@ def draw_clip(direction: str, rng: random.Random) -> np.ndarray:
     return clip_THWC
 
 
-def write_clip(path: Path, clip_THWC: np.ndarray) -> None:
-    """Encode a clip as H.264 in mp4."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(FPS), options={"crf": "23", "preset": "veryfast"})
-        stream.height, stream.width = clip_THWC.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.thread_count = 1
-        for frame in clip_THWC:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-
-
 def make_set(root: Path, wanted: ClipSet) -> int:
     """Write `<root>/<name>/annotations.json` and its clips; returns how many. A complete set is left as it is."""
     folder = root / wanted.name
@@ -77,7 +64,7 @@ def make_set(root: Path, wanted: ClipSet) -> int:
     clips = [(f"clips/{wanted.name}-{number:04d}.mp4", direction) for number, direction in enumerate(directions)]
     drawn = [(folder / name, draw_clip(direction, rng)) for name, direction in clips]
     with ThreadPoolExecutor(2) as pool:  # encoding releases the GIL
-        list(pool.map(lambda item: write_clip(*item), drawn))
+        list(pool.map(lambda item: write_video(*item, fps=FPS), drawn))
     records = [
         {
             "id": Path(name).stem,

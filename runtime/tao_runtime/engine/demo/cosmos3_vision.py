@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import Cosmos3OmniPipeline, Cosmos3OmniTransformer
 
+from tao_runtime.engine.demo import video
 from tao_runtime.engine.demo.tiny_text import tiny_chat_tokenizer
-from tao_runtime.engine.families.cosmos3_vision.pipeline import assemble
+from tao_runtime.engine.families.cosmos3_vision.pipeline import assemble, generate, load
 from tao_runtime.engine.video_vae.linear import LinearVideoVAE
 
 
@@ -43,6 +46,59 @@ def tiny_pipeline(
     return pipeline
 
 
-def tiny_vae() -> LinearVideoVAE:
+def tiny_vae(*, spatial: int = 16) -> LinearVideoVAE:
     """Return the tokenizer to fit: 17 x 64 x 64 pixels to 16 x 5 x 4 x 4 latents."""
-    return LinearVideoVAE(z_dim=16, temporal=4, spatial=16)
+    return LinearVideoVAE(z_dim=16, temporal=4, spatial=spatial)
+
+
+SIZE = 256  # of the smallest tier; with 64 pixels to a latent it costs what 64 x 64 costs
+FITTED_ON = 16  # clips, one of each motion
+
+
+def demo() -> video.VideoDemo:
+    """Return what the demo is made of."""
+    return video.VideoDemo(
+        pipeline=_pipeline, spec=_spec(), load=load, generate=generate, gives_frame=False, text_length=0, size=SIZE
+    )
+
+
+def _pipeline(clips_NTHWC: np.ndarray) -> Cosmos3OmniPipeline:
+    pixels = video.as_pixels(video.enlarged(clips_NTHWC[:FITTED_ON], SIZE))
+    return tiny_pipeline(tiny_network(), tiny_vae(spatial=64).fit(pixels))
+
+
+def _spec() -> dict[str, Any]:
+    """Return the training spec: the generator's tower, from a base that knows nothing."""
+    return {
+        "job": {"task": "vfm", "output_root": "runs", "project": "demo", "group": "tiny", "name": "train"},
+        "model": {
+            "precision": "float32",
+            "activation_checkpointing": {"mode": "none"},
+            "tokenizer": {"vae_path": f"{video.BASE}/vae"},
+        },
+        "optimizer": {
+            "lr": 3e-3,
+            "betas": [0.9, 0.95],
+            "eps": 1e-6,
+            "keys_to_select": ["moe_gen", "time_embedder", "vae2llm", "llm2vae"],
+        },
+        "scheduler": {"name": "constant", "cycle_lengths": [900], "warm_up_steps": [50]},
+        "trainer": {"max_iter": 900, "logging_iter": 20},
+        "checkpoint": {"load_path": str(video.BASE), "save_iter": 450},
+        "dataloader_train": {
+            "dataset_path": str(video.CLIPS),
+            "dataset_file": video.RECORDS,
+            "max_samples_per_batch": 16,
+            "num_workers": 1,
+        },
+    }
+
+
+def prepare(out: Path, *, share: float = 1.0) -> None:
+    """Write base/, clips/ and train.yaml into `out`, unless they are there."""
+    video.prepare(out, demo(), share=share)
+
+
+def run(out: Path) -> None:
+    """Train, generate and measure."""
+    video.run(out, demo())

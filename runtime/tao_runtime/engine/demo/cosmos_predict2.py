@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import Cosmos2VideoToWorldPipeline, CosmosTransformer3DModel
 
+from tao_runtime.engine.demo import video
 from tao_runtime.engine.demo.guardrail import NoGuardrail
 from tao_runtime.engine.demo.tiny_text import tiny_t5
-from tao_runtime.engine.families.cosmos_predict2.pipeline import assemble
+from tao_runtime.engine.families.cosmos_predict2.pipeline import assemble, generate, load
 from tao_runtime.engine.video_vae.linear import LinearVideoVAE
 
 TEXT_LENGTH = 12  # tokens; the captions have 6
@@ -39,7 +42,7 @@ def tiny_network(*, seed: int = 0, **changes: Any) -> CosmosTransformer3DModel:
 
 def tiny_pipeline(network: CosmosTransformer3DModel, vae: LinearVideoVAE) -> Cosmos2VideoToWorldPipeline:
     """Return a pipeline that runs on a CPU. The VAE: 4 frames and 16 x 16 pixels to a latent."""
-    tokenizer, encoder = tiny_t5()
+    tokenizer, encoder = tiny_t5(max_tokens=TEXT_LENGTH)
     parts = {"tokenizer": tokenizer, "text_encoder": encoder, "transformer": network.eval(), "vae": vae}
     pipeline = assemble({**parts, "safety_checker": NoGuardrail()})
     pipeline.set_progress_bar_config(disable=True)
@@ -49,3 +52,29 @@ def tiny_pipeline(network: CosmosTransformer3DModel, vae: LinearVideoVAE) -> Cos
 def tiny_vae() -> LinearVideoVAE:
     """Return the tokenizer to fit: 17 x 64 x 64 pixels to 16 x 5 x 4 x 4 latents."""
     return LinearVideoVAE(z_dim=16, temporal=4, spatial=16)
+
+
+def demo() -> video.VideoDemo:
+    """Return what the demo is made of."""
+    return video.VideoDemo(
+        pipeline=_pipeline,
+        spec=video.train_spec("video2world"),
+        load=lambda folder: load(folder, safety_checker=NoGuardrail()),
+        generate=generate,
+        gives_frame=True,
+        text_length=TEXT_LENGTH,
+    )
+
+
+def _pipeline(clips_NTHWC: np.ndarray) -> Cosmos2VideoToWorldPipeline:
+    return tiny_pipeline(tiny_network(), tiny_vae().fit(video.as_pixels(clips_NTHWC)))
+
+
+def prepare(out: Path, *, share: float = 1.0) -> None:
+    """Write base/, clips/ and train.yaml into `out`, unless they are there."""
+    video.prepare(out, demo(), share=share)
+
+
+def run(out: Path) -> None:
+    """Train, generate and measure."""
+    video.run(out, demo())

@@ -57,6 +57,13 @@ def prepare(out: Path, *, share: float = 1.0) -> None:
     write_atomically(out / "evaluate.yaml", yaml.safe_dump(evaluate_spec(), sort_keys=False))
 
 
+def run(out: Path) -> None:
+    """Run both rounds."""
+    from tao_runtime.engine.demo.rounds import run_rounds  # noqa: PLC0415 - after the material, which needs no torch
+
+    run_rounds(out)
+
+
 def train_spec() -> dict[str, object]:
     """Return the spec of round 1; paths are relative to the demo's directory."""
     return {

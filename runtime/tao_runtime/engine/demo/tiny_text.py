@@ -21,8 +21,11 @@ CHAT_TEMPLATE = (
 )
 
 
-def tiny_t5(*, width: int = 32, seed: int = 7) -> tuple[T5Tokenizer, T5EncoderModel]:
-    """Return a tokenizer of whole words and a random encoder of two layers; states are `width` wide."""
+def tiny_t5(*, width: int = 32, max_tokens: int = 512, seed: int = 7) -> tuple[T5Tokenizer, T5EncoderModel]:
+    """Return a tokenizer of whole words and a random encoder of two layers; states are `width` wide.
+
+    max_tokens: what the tokenizer says of the longest text, which training pads to.
+    """
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     pieces += [("\u2581" + word, -2.0) for word in WORDS] + [("\u2581", -3.0)]
     pieces += [(letter, -8.0) for letter in "abcdefghijklmnopqrstuvwxyz0123456789.,"]
@@ -40,7 +43,7 @@ def tiny_t5(*, width: int = 32, seed: int = 7) -> tuple[T5Tokenizer, T5EncoderMo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = T5EncoderModel(config)
-    return T5Tokenizer(vocab=pieces, extra_ids=0), encoder.eval().requires_grad_(False)
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=max_tokens), encoder.eval().requires_grad_(False)
 
 
 def tiny_chat_tokenizer() -> PreTrainedTokenizerFast:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from tao_runtime.data.facts import VisionGeometry
+    from tao_runtime.engine.dist import World
+    from tao_runtime.engine.export import ExportLayout
     from tao_runtime.engine.samples import Item
-    from tao_runtime.plan.model import GenerationPlan
+    from tao_runtime.engine.source import Source
+    from tao_runtime.plan.model import GenerationPlan, TrainPlan
 
 
 # Tensors, and the few numbers and flags that the host must know without asking the device.
@@ -24,8 +27,13 @@ Batch = dict[str, Any]
 class WetFamily(Protocol):
     """What a family gives the engine. Single-device code: parallelism is the engine's."""
 
+    EXPORT: ExportLayout  # how an exported model lies in its folder
+
     def build(self, directory: Path, *, packed: bool) -> nn.Module:
-        """Return the network of a snapshot without weights: `packed` for training, else to generate."""
+        """Return the network of a folder without weights: `packed` for training, else to generate."""
+
+    def fresh_parameters(self, model: nn.Module) -> Mapping[str, torch.Tensor]:
+        """Return the parameters that no base holds, with what they start from. Trained and saved, not exported."""
 
     def blocks(self, model: nn.Module) -> list[nn.Module]:
         """Return the repeated blocks, in forward order: units of sharding, checkpointing and compilation."""
@@ -42,31 +50,43 @@ class WetFamily(Protocol):
     def part_of(self, parameter: str) -> str:
         """Return which part of the model (language_model, visual, projector, lm_head) a parameter belongs to."""
 
+    def open_source(self, plan: TrainPlan, run_dir: Path, label: str, world: World) -> Source:
+        """Open the data set `label` (train, val) of a run through its ledger. Collective."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the numerator of the loss, float32, scalar: a sum over what `weight` counts."""
+
+    def weight(self, batch: Batch) -> int:
+        """Return what the numerator is a sum over: supervised tokens, or samples, of a micro-batch."""
+
+    def num_tokens(self, batch: Batch) -> int:
+        """Return the tokens that the network runs over, padding and all; known on the host."""
+
+    def chance_loss(self, model: nn.Module, batch: Batch) -> float:
+        """Return the numerator of a model that knows nothing."""
+
+    def disturb(self, batch: Batch) -> Batch | None:
+        """Return a micro-batch with other media of the same shape; None if it has none."""
+
+
+class ChatFamily(WetFamily, Protocol):
+    """A family that answers."""
+
     def collate(self, items: Sequence[Item], geometry: VisionGeometry) -> Batch:
         """Return a micro-batch for `loss`; an empty sequence gives one that trains on nothing."""
 
     def collate_prompts(self, items: Sequence[Item], geometry: VisionGeometry) -> Batch:
         """Return a batch for `generate`; at least one item."""
 
-    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
-        """Return the summed negative log-likelihood of the supervised tokens: the numerator, float32, scalar."""
-
-    def weight(self, batch: Batch) -> int:
-        """Return what the numerator is a sum over: the supervised tokens of a micro-batch."""
-
-    def num_tokens(self, batch: Batch) -> int:
-        """Return the tokens that the network runs over, padding and all; known on the host."""
-
-    def chance_loss(self, model: nn.Module) -> float:
-        """Return the loss per unit of weight of a model that knows nothing."""
-
-    def disturb(self, batch: Batch) -> Batch | None:
-        """Return a micro-batch with other media of the same shape; None if it has none."""
-
     def generate(self, model: nn.Module, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
         """Return the new tokens [batch, new], padded after the end token."""
 
 
 def wet_family(name: str) -> WetFamily:
-    """Return the wet half of a family; importing it imports torch and transformers."""
+    """Return the wet half of a family; importing it imports torch and its like."""
     return cast(WetFamily, importlib.import_module(f"tao_runtime.engine.families.{name}"))
+
+
+def chat_family(name: str) -> ChatFamily:
+    """Return the wet half of a family that answers."""
+    return cast(ChatFamily, wet_family(name))

@@ -1,12 +1,15 @@
 """The wet half of Cosmos-Reason: video conversation."""
 
+from tao_runtime.engine.chat_source import open_source
 from tao_runtime.engine.video_chat import (
+    EXPORT,
     blocks,
     build,
     chance_loss,
     collate,
     collate_prompts,
     disturb,
+    fresh_parameters,
     generate,
     loss,
     num_tokens,
@@ -17,15 +20,18 @@ from tao_runtime.engine.video_chat import (
 )
 
 __all__ = [
+    "EXPORT",
     "blocks",
     "build",
     "chance_loss",
     "collate",
     "collate_prompts",
     "disturb",
+    "fresh_parameters",
     "generate",
     "loss",
     "num_tokens",
+    "open_source",
     "original_name",
     "part_of",
     "share_sequence",

@@ -19,7 +19,7 @@ from tao_runtime.engine.gates.verdicts import Verdicts, listed
 from tao_runtime.engine.run_dir import RunLog
 from tao_runtime.engine.weights import LoadError, clean_name
 from tao_runtime.errors import RunError
-from tao_runtime.plan.model import ModelPlan
+from tao_runtime.plan.model import TrainPlan
 
 # How many steps the gates of the first step wait for a batch with media, where the first ones are all text.
 PATIENCE = 20
@@ -28,11 +28,7 @@ PATIENCE = 20
 class Gates:
     """Runs the gates of one training. Every method is collective; a gate that fails is recorded, then raises."""
 
-    def __init__(
-        self, log: RunLog, world: World, family: WetFamily, plan: ModelPlan, *, keys: Sequence[str] = ()
-    ) -> None:
-        """`keys`: the selected ones; parameters without any of them in their upstream name are not trained."""
-        self.keys = keys
+    def __init__(self, log: RunLog, world: World, family: WetFamily, plan: TrainPlan) -> None:
         self.world = world
         self.family = family
         self.plan = plan
@@ -40,7 +36,7 @@ class Gates:
         self._steps = 0
         self._open = True
         self._probe: first_step.Probe | None = None
-        self._batches: list[tuple[int, torch.Tensor]] = []  # (weight, numerator) of this step
+        self._batches: list[tuple[int, torch.Tensor, float]] = []  # (weight, numerator, that of guessing) of this step
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -59,7 +55,7 @@ class Gates:
         """Step 0, before a checkpoint is loaded: the base, the trainable set; remembers every tensor."""
         with self.verdicts.timed():
             start.gate_base(self.verdicts, built, self.family, directory=directory, world=self.world)
-            start.gate_trainable(self.verdicts, built, self.family, self.plan, self.keys)
+            start.gate_trainable(self.verdicts, built, self.family, self.plan)
             self.verdicts.settle()
             self._before = fingerprint.take(built.model)
 
@@ -70,11 +66,11 @@ class Gates:
                 torch.manual_seed(seed)
                 self._probe = first_step.probe_media(model, self.family, batch, self.world)
 
-    def after_forward(self, batch: Batch, numerator: torch.Tensor) -> None:
+    def after_forward(self, model: nn.Module, batch: Batch, numerator: torch.Tensor) -> None:
         """First steps: note what a micro-batch gave."""
         if not self._open:
             return
-        self._batches.append((self.family.weight(batch), numerator))
+        self._batches.append((self.family.weight(batch), numerator, self.family.chance_loss(model, batch)))
         if self._probe is not None and self._probe.real is None:
             self._probe = first_step.Probe(self._probe.other, numerator)
 
@@ -89,7 +85,7 @@ class Gates:
             self._steps += 1
             norms = first_step.gradient_norms(model, self.family, self.world)
             if self._steps == 1:
-                self._judge_counts(model, planned, lost)
+                self._judge_counts(planned, lost)
             # A vision tower has no gradient in a step of nothing but text: wait for one with media.
             waiting = self._probe is None and bool(first_step.dead_groups(norms)) and self._steps < PATIENCE
             if not waiting:
@@ -99,16 +95,17 @@ class Gates:
             self._batches.clear()
             self.verdicts.settle()
 
-    def _judge_counts(self, model: nn.Module, planned: int, lost: int) -> None:
-        counted, numerator = self.world.sum(
+    def _judge_counts(self, planned: int, lost: int) -> None:
+        counted, numerator, guessed = self.world.sum(
             [
-                float(sum(weight for weight, _ in self._batches)) / self.world.cp,
-                float(sum(float(value) for _, value in self._batches)),
+                float(sum(weight for weight, _, _ in self._batches)) / self.world.cp,
+                float(sum(float(value) for _, value, _ in self._batches)),
+                sum(guess for _, _, guess in self._batches) / self.world.cp,
             ]
         )
         first_step.gate_supervised(self.verdicts, counted=round(counted), planned=planned, lost=lost)
-        loss = numerator / max(counted, 1.0)
-        first_step.gate_first_loss(self.verdicts, loss=loss, chance=self.family.chance_loss(model))
+        per_unit = max(counted, 1.0)
+        first_step.gate_first_loss(self.verdicts, loss=numerator / per_unit, chance=guessed / per_unit)
 
     def check_end(
         self, model: nn.Module, *, skipped: Sequence[int], rolled_back: Sequence[tuple[int, int]] = ()

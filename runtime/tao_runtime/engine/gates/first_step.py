@@ -94,14 +94,14 @@ def gate_first_loss(verdicts: Verdicts, *, loss: float, chance: float) -> None:
         )
     elif loss > bound:
         problems.append(
-            f"the loss is {loss:.3f} per supervised token; want at most {bound:.3f}, which is {BROKEN} times that of a "
-            f"uniform guess ({chance:.3f}). The base was not loaded as it was trained. Fix: policy.model_name_or_path"
+            f"the loss is {loss:.3f}; want at most {bound:.3f}, {BROKEN} times that of a model that knows nothing "
+            f"({chance:.3f}). The base was not loaded as it was trained. Fix: name the base that the spec means"
         )
     elif loss > GUESSING * chance:
         verdicts.warn(
             "first-loss",
-            f"the base predicts the answers no better than guessing does: {loss:.3f} nats per supervised token, "
-            f"a uniform guess has {chance:.3f}. Expected of random weights only",
+            f"the base predicts no better than guessing does: its loss is {loss:.3f}, that of a model that "
+            f"knows nothing {chance:.3f}. Expected of random weights only",
         )
     verdicts.add("first-loss", problems, loss=loss, uniform_guess=chance, bound=bound)
 

@@ -18,7 +18,7 @@ from tao_runtime.engine.gates.fingerprint import checksum, not_finite
 from tao_runtime.engine.gates.verdicts import Verdicts, listed
 from tao_runtime.engine.weights import Snapshot, clean_name
 from tao_runtime.errors import RunError
-from tao_runtime.plan.model import ModelPlan
+from tao_runtime.plan.model import ModelPlan, TrainPlan
 
 BLOCK = re.compile(r"^(.*?\.\d+)\.")  # model.layers.3.mlp.weight -> model.layers.3
 
@@ -128,24 +128,22 @@ def intended(name: str, plan: ModelPlan, original: str, keys: Sequence[str] = ()
     return wanted and (not keys or any(key in original for key in keys))
 
 
-def gate_trainable(
-    verdicts: Verdicts, built: Built, family: WetFamily, plan: ModelPlan, keys: Sequence[str] = ()
-) -> None:
+def gate_trainable(verdicts: Verdicts, built: Built, family: WetFamily, plan: TrainPlan) -> None:
     """What is trained is what the spec says; the manifest counts it for each part."""
     manifest: dict[str, list[int]] = {}
-    problems = []
+    problems, keys = [], plan.optimizer.keys_to_select
     for name, value in built.model.named_parameters():
         plain = clean_name(name)
         counts = manifest.setdefault(family.part_of(plain), [0, 0, 0, 0])  # tensors, parameters: trained, all
         for place, number in ((0, 1), (1, value.numel())):
             counts[place] += number if value.requires_grad else 0
             counts[place + 2] += number
-        if value.requires_grad != intended(plain, plan, family.original_name(plain), keys):
+        if value.requires_grad != intended(plain, plan.model, family.original_name(plain), keys):
             problems.append(f"{plain} is {'trained' if value.requires_grad else 'frozen'}; the spec wants the opposite")
     trained = sum(counts[1] for counts in manifest.values())
     verdicts.add(
         "trainable",
-        [*problems, *contradictions(built, plan)],
+        [*problems, *contradictions(built, plan.model)],
         tensors=len(built.trainable),
         parameters=trained,
         of=sum(counts[3] for counts in manifest.values()),

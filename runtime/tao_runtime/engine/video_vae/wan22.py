@@ -13,7 +13,7 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file
 
-from tao_runtime.data.names.wan22_vae import NAMES
+from tao_runtime.data.wan22_vae import NAMES
 from tao_runtime.errors import InputError
 
 # Wan2.2 wan/modules/vae2_2.py, `Wan2_2_VAE`: the statistics of its 48 latent channels.

@@ -1,1 +1,198 @@
-"""The wet half of the Cosmos3 vision family: flow matching on packs, network Cosmos3OmniTransformer."""
+"""The wet half of the Cosmos3 vision family: flow matching on packs of clips and their captions' tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import Cosmos3OmniTransformer
+from torch import nn
+from torch.distributed import ProcessGroup
+from transformers import AutoTokenizer
+
+from tao_runtime.data.captions import Caption
+from tao_runtime.data.clips import Clip
+from tao_runtime.data.cosmos3_vision import to_original as original_name
+from tao_runtime.data.records import read_caption
+from tao_runtime.engine.build import DTYPES
+from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
+from tao_runtime.engine.dit_family import EXPORT, build_network, fresh_parameters, num_tokens, part_of, weight
+from tao_runtime.engine.families import Batch
+from tao_runtime.engine.families.cosmos3_vision.context_parallel import split_tokens
+from tao_runtime.engine.families.cosmos3_vision.packing import (
+    PackedAttention,
+    PackSample,
+    grid,
+    install,
+    pack,
+    run_packed,
+)
+from tao_runtime.engine.objectives import flow_matching
+from tao_runtime.engine.objectives.draw import Draw
+from tao_runtime.engine.objectives.flow_matching import FlowNoised, FlowRecipe
+from tao_runtime.errors import InputError
+from tao_runtime.plan.clip_ledger import ClipLedger
+from tao_runtime.plan.diffusion import DiffusionPlan
+from tao_runtime.plan.model import TrainPlan
+
+if TYPE_CHECKING:
+    from tao_runtime.engine.dist import World
+
+__all__ = [
+    "EXPORT",
+    "blocks",
+    "build",
+    "chance_loss",
+    "disturb",
+    "fresh_parameters",
+    "loss",
+    "num_tokens",
+    "open_source",
+    "original_name",
+    "part_of",
+    "share_sequence",
+    "weight",
+]
+TOKENIZER, START_OF_VISION = "text_tokenizer", "<|vision_start|>"
+
+
+def build(directory: Path, *, packed: bool) -> nn.Module:
+    """Return the network of a folder without weights; for training, one that runs packs."""
+    model = build_network(Cosmos3OmniTransformer, directory)
+    if packed:
+        processor = PackedAttention()
+        install(model, processor)
+        _remember(model, processor, ranks=1)
+    return model
+
+
+def _remember(model: nn.Module, processor: PackedAttention, *, ranks: int) -> None:
+    object.__setattr__(model, "packing", (processor, ranks))
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the layers, each of both towers."""
+    network: Any = model
+    return list(network.layers)
+
+
+def share_sequence(model: nn.Module, group: ProcessGroup) -> None:
+    """Make the model work on this rank's tokens of each pack."""
+    _remember(model, split_tokens(model, group), ranks=group.size())
+
+
+def recipe_of(plan: DiffusionPlan) -> FlowRecipe:
+    """Return the numbers of the objective."""
+    given = plan.condition.frames
+    return FlowRecipe(
+        distribution="waver",
+        shift=plan.noise.shift,
+        condition_shares=tuple(given.get(count, 0.0) for count in range(max(given) + 1)),
+        caption_dropout=plan.condition.text_dropout,
+        loss_scale=plan.noise.loss_scale,
+        num_train_timesteps=round(plan.noise.timestep_scale),
+    )
+
+
+class CaptionTokens:
+    """Captions as the pipeline writes and tokenises them: chat, end of text, start of vision."""
+
+    def __init__(self, folder: Path, max_tokens: int | None) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.max_tokens = max_tokens
+        self._end = [self.tokenizer.eos_token_id, self.tokenizer.convert_tokens_to_ids(START_OF_VISION)]
+
+    def ids(self, ledger: ClipLedger, position: int, window: int, clip: Clip, dropped: bool) -> torch.Tensor:
+        """Return the tokens [L] of a sample's text; of a dropped caption, what is said of length and size remains.
+
+        Raises:
+            InputError: it is longer than the plan allows.
+        """
+        said = read_caption(ledger, position, window)
+        caption = Caption("", structured=False) if dropped else Caption(said.caption, said.structured)
+        shape = {"num_frames": clip.num_frames, "fps": clip.fps, "height": clip.height, "width": clip.width}
+        chat = [{"role": "user", "content": caption.prompt(**shape).strip()}]  # type: ignore[arg-type]
+        ids: Any = self.tokenizer.apply_chat_template(chat, tokenize=True, add_generation_prompt=True, return_dict=True)
+        found = [*ids["input_ids"], *self._end]
+        if self.max_tokens is not None and len(found) > self.max_tokens:
+            raise InputError(f"the caption has {len(found)} tokens; want at most {self.max_tokens}")
+        return torch.tensor(found)
+
+
+def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+    """Open a data set of clips. Collective."""
+    ledger = open_ledger(plan, run_dir, label)
+    assert plan.diffusion is not None
+    recipe = recipe_of(plan.diffusion)
+    functions = ClipFunctions(
+        text=CaptionTokens(Path(plan.model.path) / TOKENIZER, plan.diffusion.text.max_tokens).ids,
+        draw=partial(flow_matching.draw, recipe=recipe),
+        collate=partial(collate, plan=plan, recipe=recipe),
+    )
+    return ClipSource(ledger, plan, open_vae(plan, run_dir, world), functions)
+
+
+def collate(items: Sequence[ClipItem], *, plan: TrainPlan, recipe: FlowRecipe) -> Batch:
+    """Return a pack. No sample: one small clip of zeros that weighs nothing, as every rank must run the network."""
+    clips, count = plan.data.clips, len(items)
+    assert clips is not None
+    patch = clips.latent.patch
+    if not items:
+        zero = torch.zeros(clips.latent.channels, 1, patch, patch)
+        items = [ClipItem(-1, zero, torch.zeros(1, dtype=torch.long), Draw(0.5, zero), 16.0)]
+    tokens = 0
+    for item in items:
+        frames, rows, columns = grid(item.latents_CTHW, patch)
+        tokens += frames * rows * columns
+    return {
+        "items": tuple(items),
+        "recipe": recipe,
+        "dtype": DTYPES[plan.precision.compute],
+        "temporal": clips.latent.temporal,
+        "turned": False,
+        "weight": count,
+        "num_tokens": tokens,
+    }
+
+
+def _noised(batch: Batch, device: torch.device) -> list[FlowNoised]:
+    recipe = batch["recipe"]
+    return [flow_matching.noise(item.latents_CTHW.to(device), item.draw, recipe) for item in batch["items"]]
+
+
+def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Return the sum over samples of the mean velocity error."""
+    network: Any = model
+    processor, ranks = network.packing
+    device = next(model.parameters()).device
+    noised = _noised(batch, device)
+    samples = [
+        PackSample(
+            item.text.to(device),
+            -each.input_CTHW if batch["turned"] else each.input_CTHW,
+            each.timestep,
+            each.condition_frames,
+            item.fps,
+        )
+        for item, each in zip(batch["items"], noised, strict=True)
+    ]
+    packed = pack(samples, network.config, temporal_compression=batch["temporal"])
+    outputs = run_packed(model, packed, processor, dtype=batch["dtype"])
+    numerator, _ = flow_matching.loss_sums(outputs, noised, batch["recipe"])
+    return numerator / ranks if batch["weight"] else numerator * 0
+
+
+def chance_loss(model: nn.Module, batch: Batch) -> float:
+    """Return the numerator of a network that answers 0: about 2 per sample, less what is given."""
+    noised = _noised(batch, torch.device("cpu"))
+    zeros = [torch.zeros_like(each.velocity_CTHW) for each in noised]
+    numerator, _ = flow_matching.loss_sums(zeros, noised, batch["recipe"])
+    return float(numerator) if batch["weight"] else 0.0
+
+
+def disturb(batch: Batch) -> Batch | None:
+    """Return the batch with what the network sees turned around, and what is asked of it unchanged."""
+    return {**batch, "turned": True} if batch["weight"] else None

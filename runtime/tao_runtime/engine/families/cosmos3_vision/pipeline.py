@@ -27,5 +27,5 @@ def load(folder: Path, **components: Any) -> Cosmos3OmniPipeline:
 
 def generate(pipeline: Cosmos3OmniPipeline, request: ClipRequest) -> np.ndarray:
     """Return a clip THWC uint8 RGB."""
-    made = pipeline(**request.options, **request.given, negative_prompt="")
+    made = pipeline(**request.options, **request.given, negative_prompt=request.negative_prompt)
     return to_uint8(np.asarray(made.video))

@@ -41,7 +41,7 @@ def generate(pipeline: CosmosTextToWorldPipeline, request: ClipRequest) -> np.nd
     supply_resize()
     made = pipeline(
         **request.options,
-        negative_prompt_embeds=request.no_text(pipeline),
+        **request.other_side(pipeline),
         max_sequence_length=request.text_length,
     )
     return to_uint8(made.frames[0])

@@ -29,7 +29,7 @@ def generate(pipeline: Cosmos2VideoToWorldPipeline, request: ClipRequest) -> np.
     made = pipeline(
         **request.options,
         **request.given,
-        negative_prompt_embeds=request.no_text(pipeline),
+        **request.other_side(pipeline),
         max_sequence_length=request.text_length,
     )
     return to_uint8(made.frames[0])

@@ -1,12 +1,13 @@
-"""Names of parameters: what the original training code calls them, and what diffusers does. Strings only, no torch.
+"""Names of the Wan 2.2 autoencoder's own checkpoint (Wan2.2_VAE.pth) and of AutoencoderKLWan.
 
-A user's recipe speaks the original names (`keys_to_select`, LoRA targets), the networks here have those of diffusers.
+A stage of the original is one list: residual blocks, then the resampling, which is third on the way down (two blocks)
+and fourth on the way up (three).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 FIELD = re.compile(r"\{(\w+)\}")
@@ -43,22 +44,6 @@ class NameMap:
         """
         return self.prefixes[0] + _translate(name, [(ours, original) for original, ours in self.pairs])
 
-    def select(self, names: Iterable[str], keys: Iterable[str]) -> list[str]:
-        """Return the diffusers names whose original name contains one of `keys`: upstream's substring rule."""
-        wanted = tuple(keys)
-        return [name for name in names if any(key in self.to_original(name) for key in wanted)]
-
-    def targets(self, module: str) -> list[str]:
-        """Return what LoRA calls a module of blocks, by its original last name or path: layer names of diffusers.
-
-        Worked example: `mlp.layer1` -> `ff.net.0.proj`. Empty if no block has such a module.
-        """
-        found = []
-        for original, ours in self.pairs:
-            if "{i}" in original and original.endswith(f".{module}.{{leaf}}"):
-                found.append(ours.removesuffix(".{leaf}").split("{i}.", 1)[1])
-        return found
-
 
 def _translate(name: str, pairs: Iterable[tuple[str, str]]) -> str:
     for source, target in pairs:
@@ -71,3 +56,37 @@ def _compiled(template: str) -> re.Pattern[str]:
     parts = FIELD.split(template)  # text, field, text, field, ...
     text = [f"(?P<{part}>{PATTERNS[part]})" if number % 2 else re.escape(part) for number, part in enumerate(parts)]
     return re.compile("".join(text))
+
+
+RESIDUAL = {
+    "residual.0": "norm1",
+    "residual.2": "conv1",
+    "residual.3": "norm2",
+    "residual.6": "conv2",
+    "shortcut": "conv_shortcut",
+}
+STAGES = (
+    ("encoder.downsamples.{i}.downsamples", "encoder.down_blocks.{i}", "downsampler", 2),
+    ("decoder.upsamples.{i}.upsamples", "decoder.up_blocks.{i}", "upsampler", 3),
+)
+
+
+def _pairs() -> Iterator[tuple[str, str]]:
+    for original, ours, resampling, blocks in STAGES:
+        for number in range(blocks):
+            for part, name in RESIDUAL.items():
+                yield f"{original}.{number}.{part}.{{leaf}}", f"{ours}.resnets.{number}.{name}.{{leaf}}"
+        yield f"{original}.{blocks}.{{leaf}}", f"{ours}.{resampling}.{{leaf}}"
+    for half in ("encoder", "decoder"):
+        for number, block in ((0, 0), (2, 1)):
+            for part, name in RESIDUAL.items():
+                yield f"{half}.middle.{number}.{part}.{{leaf}}", f"{half}.mid_block.resnets.{block}.{name}.{{leaf}}"
+        yield f"{half}.middle.1.{{leaf}}", f"{half}.mid_block.attentions.0.{{leaf}}"
+        yield f"{half}.conv1.{{leaf}}", f"{half}.conv_in.{{leaf}}"
+        yield f"{half}.head.0.{{leaf}}", f"{half}.norm_out.{{leaf}}"
+        yield f"{half}.head.2.{{leaf}}", f"{half}.conv_out.{{leaf}}"
+    yield "conv1.{leaf}", "quant_conv.{leaf}"
+    yield "conv2.{leaf}", "post_quant_conv.{leaf}"
+
+
+NAMES = NameMap(pairs=tuple(_pairs()), dropped=re.compile(r"(?!)"), prefixes=("",))

@@ -1,0 +1,69 @@
+"""Micro-batches of clips of one size with T5 states, for the diffusion transformers of diffusers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+
+from tao_runtime.engine.build import DTYPES
+from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
+from tao_runtime.engine.dit import batch_text
+from tao_runtime.engine.families import Batch
+from tao_runtime.engine.objectives.draw import Draw, Shape
+from tao_runtime.engine.t5_text import open_text
+from tao_runtime.plan.model import TrainPlan
+
+if TYPE_CHECKING:
+    from tao_runtime.engine.dist import World
+
+Recipe = TypeVar("Recipe")
+NO_CLIP_FPS = 16.0  # of the clip of zeros in an empty micro-batch
+
+
+@dataclass(frozen=True, slots=True)
+class Objective(Generic[Recipe]):
+    """An objective as batches need it."""
+
+    recipe: Recipe
+    draw: Callable[[Shape, torch.Generator, Recipe], Draw]
+    noise: Callable[[torch.Tensor, Sequence[Draw], Recipe], Any]  # returns the noised batch
+    fields: tuple[str, ...]  # of the noised batch, that travel to the loss
+
+
+def open_clips(plan: TrainPlan, run_dir: Path, label: str, world: World, *, objective: Objective[Any]) -> ClipSource:
+    """Open a data set of clips. Collective: captions are encoded once."""
+    ledger = open_ledger(plan, run_dir, label)
+    assert plan.diffusion is not None
+    functions = ClipFunctions(
+        text=open_text(plan.diffusion.text, ledger, run_dir, world).states,
+        draw=lambda shape, generator: objective.draw(shape, generator, objective.recipe),
+        collate=partial(collate, plan=plan, objective=objective),
+    )
+    return ClipSource(ledger, plan, open_vae(plan, run_dir, world), functions)
+
+
+def collate(items: Sequence[ClipItem], *, plan: TrainPlan, objective: Objective[Any]) -> Batch:
+    """Return a micro-batch. No sample: one of zeros that weighs nothing, as every rank must run the network."""
+    diffusion, clips = plan.diffusion, plan.data.clips
+    assert diffusion is not None and diffusion.latent_shape is not None and clips is not None
+    text, count = diffusion.text, len(items)
+    if not items:
+        zero = torch.zeros(diffusion.latent_shape)
+        items = [ClipItem(-1, zero, torch.zeros(0, text.width or 0), Draw(1.0, zero), NO_CLIP_FPS)]
+    draws = [item.draw for item in items]
+    noised = objective.noise(torch.stack([item.latents_CTHW for item in items]), draws, objective.recipe)
+    states_BSD = batch_text([item.text for item in items], draws, length=text.max_tokens or 512)
+    tokens = clips.latent.tokens(clips.num_frames or 1, *clips.sizes[0])
+    return {
+        **{name: getattr(noised, name) for name in objective.fields},
+        "text_BSD": states_BSD.to(DTYPES[plan.precision.compute]),
+        "fps": items[0].fps,
+        "recipe": objective.recipe,
+        "weight": count,
+        "num_tokens": len(items) * tokens,
+    }

@@ -1,0 +1,108 @@
+"""What networks of diffusers share as the engine sees them: how they are built, their parts, and their export."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import CosmosTransformer3DModel
+from torch import nn
+from torch.distributed import ProcessGroup
+
+from tao_runtime.data.snapshot import NETWORK
+from tao_runtime.engine.context_parallel.dit import split_frames
+from tao_runtime.engine.dit import supply_resize
+from tao_runtime.engine.export import ExportLayout
+from tao_runtime.engine.families import Batch
+from tao_runtime.errors import RunError
+
+STEM = "diffusion_pytorch_model"
+
+
+def build(directory: Path, *, packed: bool) -> nn.Module:
+    """Return the network of a folder without weights, float32. Training and generation run the same one."""
+    supply_resize()
+    return build_network(CosmosTransformer3DModel, directory)
+
+
+def build_network(kind: Any, directory: Path) -> nn.Module:
+    """Return a network of diffusers by the configuration of a folder, without weights.
+
+    Raises:
+        RunError: the folder holds another network.
+    """
+    config: Mapping[str, Any] = kind.load_config(directory)
+    found, want = config.get("_class_name"), kind.__name__
+    if found != want:
+        raise RunError(f"{directory}/config.json: _class_name is {found}; want {want}")
+    model: nn.Module = kind.from_config(config)
+    return model
+
+
+def fresh_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return nothing: a base holds every parameter."""
+    return {}
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the transformer blocks."""
+    network: Any = model
+    return list(network.transformer_blocks)
+
+
+def part_of(parameter: str) -> str:
+    """Return the part of the network by its first name: transformer_blocks, patch_embed, time_embed, ..."""
+    return parameter.partition(".")[0]
+
+
+def share_sequence(model: nn.Module, group: ProcessGroup) -> None:
+    """Make the model work on this rank's latent frames of each clip."""
+    split_frames(model, group)
+    object.__setattr__(model, "sequence_part", (group.rank(), group.size()))
+
+
+def sequence_part(model: nn.Module) -> tuple[int, int]:
+    """Return (this rank's part, parts) of a clip's latent frames."""
+    part: tuple[int, int] = getattr(model, "sequence_part", (0, 1))
+    return part
+
+
+def weight(batch: Batch) -> int:
+    """Return the number of samples."""
+    return int(batch["weight"])
+
+
+def num_tokens(batch: Batch) -> int:
+    """Return the tokens of all clips."""
+    return int(batch["num_tokens"])
+
+
+def finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
+    """Put what a pipeline folder has beside its network's weights into an export: linked where the disk allows."""
+    for file in sorted(path for path in base.rglob("*") if path.is_file()):
+        place = file.relative_to(base)
+        if place.parts[0] == NETWORK and STEM in place.name:
+            continue
+        target = folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(file, target)
+
+
+def link_or_copy(file: Path, target: Path) -> None:
+    """Give a file a second name; a copy where it lies on another disk. A link of the hub's cache is followed."""
+    try:
+        os.link(file.resolve(), target)
+    except OSError:
+        shutil.copyfile(file, target)
+
+
+EXPORT = ExportLayout(STEM, finish_export, network=NETWORK, carried=False)
+
+
+def disturb(batch: Batch) -> Batch | None:
+    """Return the batch with what the network sees turned around, and what is asked of it unchanged."""
+    return {**batch, "input_BCTHW": -batch["input_BCTHW"]} if batch["weight"] else None
