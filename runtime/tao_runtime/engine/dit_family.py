@@ -100,6 +100,8 @@ def link_or_copy(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
+# A random network answers with a variance of its own, and a first step has few noise levels: 1.3 to 1.5 were seen.
+BROKEN = 2.0
 EXPORT = ExportLayout(STEM, finish_export, network=NETWORK, carried=False)
 
 

@@ -27,6 +27,7 @@ Batch = dict[str, Any]
 class WetFamily(Protocol):
     """What a family gives the engine. Single-device code: parallelism is the engine's."""
 
+    BROKEN: float  # a first loss of so many times that of a model that knows nothing is worse than knowing nothing
     EXPORT: ExportLayout  # how an exported model lies in its folder
 
     def build(self, directory: Path, *, packed: bool) -> nn.Module:

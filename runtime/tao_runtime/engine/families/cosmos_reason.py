@@ -2,6 +2,7 @@
 
 from tao_runtime.engine.chat_source import open_source
 from tao_runtime.engine.video_chat import (
+    BROKEN,
     EXPORT,
     blocks,
     build,
@@ -20,6 +21,7 @@ from tao_runtime.engine.video_chat import (
 )
 
 __all__ = [
+    "BROKEN",
     "EXPORT",
     "blocks",
     "build",

@@ -105,7 +105,9 @@ class Gates:
         )
         first_step.gate_supervised(self.verdicts, counted=round(counted), planned=planned, lost=lost)
         per_unit = max(counted, 1.0)
-        first_step.gate_first_loss(self.verdicts, loss=numerator / per_unit, chance=guessed / per_unit)
+        first_step.gate_first_loss(
+            self.verdicts, loss=numerator / per_unit, chance=guessed / per_unit, broken=self.family.BROKEN
+        )
 
     def check_end(
         self, model: nn.Module, *, skipped: Sequence[int], rolled_back: Sequence[tuple[int, int]] = ()

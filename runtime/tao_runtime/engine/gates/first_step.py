@@ -21,7 +21,7 @@ from tao_runtime.engine.weights import clean_name
 # pretrained base has far less; one that was never loaded has that or a little more, as has a network that is trained
 # from scratch on purpose, so that "no better than guessing" is a warning. Half as much again is worse than knowing
 # nothing: weights at a wrong scale, or of another tokenizer; nobody wants it, so that it is an error.
-GUESSING, BROKEN = 0.9, 1.5
+GUESSING = 0.9
 
 # Below: forward passes of the same numbers that differ only in rounding. Above: pixels that reach the loss.
 NOISE = 1e-6
@@ -85,16 +85,16 @@ def gate_supervised(verdicts: Verdicts, *, counted: int, planned: int, lost: int
     verdicts.add("supervised-tokens", problems, counted=counted, planned=planned, bad_samples=lost)
 
 
-def gate_first_loss(verdicts: Verdicts, *, loss: float, chance: float) -> None:
+def gate_first_loss(verdicts: Verdicts, *, loss: float, chance: float, broken: float) -> None:
     """The first loss per supervised token is finite, and in the band of a base that was loaded."""
-    problems, bound = [], BROKEN * chance
+    problems, bound = [], broken * chance
     if not math.isfinite(loss):
         problems.append(
             f"the loss is {loss}; want a finite number. Fix: policy.model_name_or_path or train.param_dtype"
         )
     elif loss > bound:
         problems.append(
-            f"the loss is {loss:.3f}; want at most {bound:.3f}, {BROKEN} times that of a model that knows nothing "
+            f"the loss is {loss:.3f}; want at most {bound:.3f}, {broken} times that of a model that knows nothing "
             f"({chance:.3f}). The base was not loaded as it was trained. Fix: name the base that the spec means"
         )
     elif loss > GUESSING * chance:

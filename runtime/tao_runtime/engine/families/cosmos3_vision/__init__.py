@@ -19,7 +19,7 @@ from tao_runtime.data.cosmos3_vision import to_original as original_name
 from tao_runtime.data.records import read_caption
 from tao_runtime.engine.build import DTYPES
 from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
-from tao_runtime.engine.dit_family import EXPORT, build_network, fresh_parameters, num_tokens, part_of, weight
+from tao_runtime.engine.dit_family import BROKEN, EXPORT, build_network, fresh_parameters, num_tokens, part_of, weight
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.families.cosmos3_vision.context_parallel import split_tokens
 from tao_runtime.engine.families.cosmos3_vision.packing import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
 
 __all__ = [
+    "BROKEN",
     "EXPORT",
     "blocks",
     "build",

@@ -13,6 +13,7 @@ from tao_runtime.engine.clip_source import ClipSource
 from tao_runtime.engine.dit import run_dit
 from tao_runtime.engine.dit_batch import Objective, open_clips
 from tao_runtime.engine.dit_family import (
+    BROKEN,
     EXPORT,
     blocks,
     build,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
 
 __all__ = [
+    "BROKEN",
     "EXPORT",
     "blocks",
     "build",
