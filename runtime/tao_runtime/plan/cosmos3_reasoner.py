@@ -81,7 +81,6 @@ def _model(spec: TrainSpec, facts: Facts) -> ModelPlan:
         architecture=places.get("architecture"),
         max_length=spec.dataloader_train.max_sequence_length or NO_LIMIT,
         dtype=spec.model.precision,
-        attention=spec.model.attn_implementation,
         skip_loading=tuple(spec.checkpoint.keys_to_skip_loading),
     )
 

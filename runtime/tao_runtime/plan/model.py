@@ -40,7 +40,6 @@ class ModelPlan(Frozen):
     skip_loading: tuple[str, ...] = Field(default=(), description="parts of upstream's tensor names that stay fresh")
     max_length: int = Field(description="tokens a sample may have")
     dtype: Dtype = "bfloat16"
-    attention: str | None = Field(default=None, description="attention kernels by upstream's name; null: the library's")
     lora: LoraPlan | None = None
     trainable_map: dict[str, bool] = Field(default_factory=dict)
     freeze_pattern: tuple[str, ...] = ()

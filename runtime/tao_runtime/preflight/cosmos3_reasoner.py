@@ -18,6 +18,7 @@ _NO_AVERAGE: Final = "a reasoner keeps no averaged copy; upstream's does nothing
 NO_EFFECT: Final[dict[str, dict[str, str]]] = {
     "train": {
         **effect.TRAIN,
+        "model.attn_implementation": "attention that keeps packed samples apart, in the kernel that fits the machine",
         "model.max_num_tokens_after_packing": _GENERATOR,
         "model.joint_attn_implementation": _GENERATOR,
         "model.lora_rank": _GENERATOR,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tao_runtime.data.facts import Facts
-from tao_runtime.plan.model import Plan, TrainPlan, VideoInferencePlan
+from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.spec.base import Spec
 
@@ -16,11 +16,14 @@ from tao_runtime.spec.base import Spec
     actions=("train", "evaluate", "inference"),
     source="upstream readers fail on nframes above the frames of a video; here such a video gives what it has",
 )
-def fewer_frames(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
+def fewer_frames(spec: Spec, facts: Facts, plan: object) -> Iterator[Problem]:
     """Every video has as many frames as the spec asks for; a shorter one gives all it has, and a shorter sample."""
-    if plan is None or isinstance(plan, VideoInferencePlan):
+    if isinstance(plan, TrainPlan) and plan.diffusion is None:
+        sampling = plan.data.sampling
+    elif isinstance(plan, EvaluatePlan | InferencePlan):
+        sampling = plan.sampling
+    else:  # clips that become video have rules of their own
         return
-    sampling = plan.data.sampling if isinstance(plan, TrainPlan) else plan.sampling
     wanted = sampling.num_frames or sampling.min_frames
     name = "nframes" if sampling.num_frames else "min_frames"
     for ref in spec.datasets():
