@@ -81,15 +81,19 @@ def test_killed_and_run_again_ends_bit_equal(unbroken: Path, demo_material: Path
     assert '"how": "resume"' in (tmp_path / "run/status.jsonl").read_text()
 
 
+def commits(run_dir: Path) -> list[Path]:
+    return sorted(run_dir.glob("checkpoints/iter_*/COMMIT"))
+
+
 def kill_after_first_commit(spec: Path, folder: Path) -> None:
-    """Start a training and kill it, and all its processes, as soon as a commit is there."""
+    """Start a training and kill it, and all its processes, as soon as one more commit is there."""
     environment = {**os.environ, **ENVIRONMENT}
     command = [*COMMAND, "train", "--spec", str(spec)]
     with subprocess.Popen(
         command, cwd=folder, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
     ) as run:
-        deadline = time.monotonic() + 120
-        while not list((folder / "run/checkpoints").glob("iter_*/COMMIT")):
+        before, deadline = commits(folder / "run"), time.monotonic() + 120
+        while commits(folder / "run") == before:
             assert time.monotonic() < deadline and run.poll() is None, "the run ended before its first commit"
             time.sleep(0.01)
         os.killpg(run.pid, signal.SIGKILL)
@@ -109,6 +113,18 @@ def test_resumes_on_another_world_size(unbroken: Path, demo_material: Path, tmp_
     kill_after_first_commit(spec, tmp_path)
     spec = write_train_spec(tmp_path / "one.yaml", demo_material, tmp_path / "run")
     tao("train", "--spec", str(spec), cwd=tmp_path)
+    assert losses(tmp_path / "run")[-1] == pytest.approx(losses(unbroken)[-1], abs=1e-5)
+
+
+def test_goes_on_from_one_process_to_two_and_back_to_one(unbroken: Path, demo_material: Path, tmp_path: Path) -> None:
+    one = write_train_spec(tmp_path / "one.yaml", demo_material, tmp_path / "run")
+    changes = {SHARDS: 2, PER_RANK: 4, MICRO: 4}
+    two = write_train_spec(tmp_path / "two.yaml", demo_material, tmp_path / "run", **changes)
+    kill_after_first_commit(one, tmp_path)
+    kill_after_first_commit(two, tmp_path)
+    tao("train", "--spec", str(one), cwd=tmp_path)
+    sizes = [json.loads(path.read_text())["world_size"] for path in sorted(tmp_path.glob("run/checkpoints/*/COMMIT"))]
+    assert sizes == [1, 2, 1]
     assert losses(tmp_path / "run")[-1] == pytest.approx(losses(unbroken)[-1], abs=1e-5)
 
 

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 
-from tao_runtime.engine.weights import clean_name
+from tao_runtime.engine.weights import clean_name, local
 
 
 def power_exponent(rate: float) -> float:
@@ -94,10 +93,3 @@ class PowerEma:
         for average in self._averages:
             for name, value in average.items():
                 local(value).copy_(local(self._parameters[name]))
-
-
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    """Return this rank's part of a tensor, sharing its memory."""
-    if isinstance(tensor, DTensor):
-        return tensor.to_local()
-    return tensor.detach()

@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from tao_runtime.engine.families import WetFamily
-from tao_runtime.engine.weights import clean_name
+from tao_runtime.engine.weights import clean_name, local
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import OptimizerPlan
 
@@ -148,11 +148,6 @@ def make_optimizer(model: nn.Module, family: WetFamily, plan: OptimizerPlan) -> 
         return plan.lr.get(family.part_of(name), plan.lr["global"]) * factor
 
     return ShardOptimizer(parameters, {name: rate(name) for name in parameters}, plan)
-
-
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    """Return this rank's part of a tensor, the same memory; call it without gradient."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -257,7 +257,7 @@ class Trainer:
         for numerator in numerators:
             self.meter.add_loss(self.guard.cleaned(numerator))
         self.meter.add_step(
-            weight=self.guard.cleaned(torch.tensor(float(weight))),
+            weight=self.guard.cleaned(norm.new_full((), float(weight))),  # where the flag is: no transfer
             tokens=int(source.ledger.length[records.records].sum()),
             flops=self.passes * float(source.ledger.flops[records.records].sum()),
             norm=self.guard.cleaned(norm),

@@ -84,6 +84,14 @@ def tied_names(model: nn.Module) -> set[str]:
     return tied
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """Return this rank's part of a tensor, outside of autograd and sharing its memory."""
+    if isinstance(tensor, DTensor):
+        with torch.no_grad():
+            return tensor.to_local()
+    return tensor.detach()
+
+
 def put(parameter: torch.Tensor, value: torch.Tensor) -> None:
     """Copy a full tensor into a parameter, sharded or not; each rank keeps its own part, nothing is sent."""
     value = value.to(device=parameter.device, dtype=parameter.dtype)

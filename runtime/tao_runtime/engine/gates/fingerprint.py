@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.distributed.tensor import DTensor
 
 from tao_runtime.engine.dist import World
-from tao_runtime.engine.weights import clean_name
+from tao_runtime.engine.weights import clean_name, local
 
 # Numbers of a shard that are looked at; an even sample of larger ones. 2^24: all of a 4096 x 4096 matrix.
 SAMPLE = 1 << 24
@@ -39,11 +38,6 @@ def checksum(tensor: torch.Tensor) -> torch.Tensor:
         bits = part.contiguous().view(INTEGERS[part.element_size()]).to(torch.int64, copy=True)
         total = total * CARRY + bits.mul_(odd[: len(bits)]).sum()
     return total
-
-
-def local(tensor: torch.Tensor) -> torch.Tensor:
-    """Return this rank's part of a tensor."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _to_host(values: list[torch.Tensor]) -> list[int]:

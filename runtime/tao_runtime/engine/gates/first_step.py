@@ -13,9 +13,8 @@ from torch import nn
 
 from tao_runtime.engine.dist import World
 from tao_runtime.engine.families import Batch, WetFamily
-from tao_runtime.engine.gates.fingerprint import local
 from tao_runtime.engine.gates.verdicts import Verdicts, listed
-from tao_runtime.engine.weights import clean_name
+from tao_runtime.engine.weights import clean_name, local
 
 # A model that knows nothing and is not sure of it has the loss of a uniform guess: ln(vocabulary) nats per token. A
 # pretrained base has far less; one that was never loaded has that or a little more, as has a network that is trained
