@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from tao_runtime.engine.demo.clips import write_clip
 from tao_runtime.engine.demo.cosmos_reason import make_snapshot
+from tao_runtime.engine.video_file import write_video
 
 CLIPS, BATCH, EPOCHS = 480, 8, 2
 PEERS = ("trl", "llamafactory")  # also the names of their distributions, and of their scripts in peers/
@@ -61,7 +61,7 @@ def make_data(root: Path, *, clips: int = CLIPS) -> None:
         for step, frame in enumerate(frames_THWC):
             frame[8:24, 3 * step : 3 * step + 16] = rng.randrange(80, 255)
         name = f"clips/{number:04d}.mp4"
-        write_clip(root / name, frames_THWC)
+        write_video(root / name, frames_THWC, fps=8)
         answer = " ".join(rng.choices(WORDS, k=rng.randint(1, 40)))
         turns = [{"from": "human", "value": "<video>\nWhich way?"}, {"from": "gpt", "value": answer}]
         records.append({"id": str(number), "video": name, "video_fps": 8, "conversations": turns})

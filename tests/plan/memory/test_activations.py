@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def tracked(folder: Path, config: dict[str, Any], load: Load, mode: Recompute, f
     family = wet_family("cosmos_reason")
     model = family.build(folder, packed=True).to(torch.bfloat16)
     precision = PrecisionPlan(master="bfloat16", compute="bfloat16", reduce="bfloat16", activation_checkpointing=mode)
-    wrap_blocks(model, family, precision)
+    wrap_blocks(model, family, SimpleNamespace(precision=precision, recompute=None))
     ids, visual, media = torch.full((load.tokens,), 9), torch.zeros(load.tokens, dtype=torch.bool), ((), ())
     if frames:
         header = MediaHeader(Path("a"), "video", 320, 320, frames, 2.0, "h264", 1)

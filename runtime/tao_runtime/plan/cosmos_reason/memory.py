@@ -167,7 +167,6 @@ def knobs(plan: TrainPlan, spec: TrainSpec, facts: Facts, world: int) -> list[li
         _meshes(plan, spec, facts, world),
         _recomputation(plan),
         _micro_batches(plan),
-        _whole_steps(plan),
         _adapters(plan),
         _storage(plan),
         _offloading(plan),
@@ -237,27 +236,6 @@ def _micro_batches(plan: TrainPlan) -> list[Option]:
     return options
 
 
-def _whole_steps(plan: TrainPlan) -> list[Option]:
-    """One micro-batch to a step: gradients are then summed at once and never held whole."""
-
-    def change(one: TrainPlan) -> TrainPlan | None:
-        return _batch(one, per_rank=one.batch.micro, accumulation=1)
-
-    if plan.batch.micro_tokens is not None:
-        return [_as_it_is()]
-    options = [_as_it_is()]
-    micro, place = plan.batch.micro, 0
-    while True:
-        wanted = micro
-        if plan.batch.per_rank != wanted:
-            apply = _on(lambda one, wanted=wanted: change(one) if one.batch.micro == wanted else None)  # type: ignore[misc]
-            text = f"one micro-batch of {wanted} to a step: another global batch, look at the learning rate"
-            options.append(Option(10 + place, {"train.train_batch_per_replica": wanted}, text, apply))
-        if micro % 2:
-            return options
-        micro, place = micro // 2, place + 1
-
-
 def _adapters(plan: TrainPlan) -> list[Option]:
     if plan.model.lora is not None:
         return [_as_it_is()]
@@ -283,7 +261,7 @@ def _offloading(plan: TrainPlan) -> list[Option]:
     if plan.precision.offload:
         return [_as_it_is()]
     change = _on(lambda one: _precision(one, offload=True))
-    return [_as_it_is(), Option(36, {"train.fsdp_offload": True}, "state in host memory: much slower", change)]
+    return [_as_it_is(), Option(60, {"train.fsdp_offload": True}, "state in host memory: much slower", change)]
 
 
 def _smaller(plan: TrainPlan, facts: Facts) -> list[Option]:
