@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tao_runtime.engine.load_ahead import load_ahead
+from tao_runtime.engine.load_ahead import in_background, load_ahead
 from tao_runtime.engine.samples import Item
 from tao_runtime.engine.source import BadSample
 
@@ -52,6 +52,30 @@ def test_what_hangs_is_given_up_and_the_rest_is_loaded(num_threads: int) -> None
         (record, "hangs: not loaded 0.3 s after it was needed") for record in (101, 104)
     ]
     assert [sample.record for sample in samples if isinstance(sample, Item)] == [0, 2, 3, *range(5, 12)]
+
+
+def test_what_is_made_in_the_background_comes_in_order_and_ends_with_its_error() -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(20)
+        raise RuntimeError("a fault of the program")
+
+    taken = []
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        for number in in_background(numbers()):
+            taken.append(number)
+    assert taken == list(range(20))
+    assert list(in_background(iter(range(5)))) == list(range(5))
+
+
+def test_what_is_not_wanted_any_more_lets_its_thread_end() -> None:
+    before, some = threading.active_count(), in_background(iter(range(1000)))
+    assert next(some) == 0
+    some.close()
+    for _ in range(100):
+        if threading.active_count() == before:
+            break
+        threading.Event().wait(0.05)
+    assert threading.active_count() == before
 
 
 def test_an_error_is_raised_where_the_sample_is_needed(tmp_path: Path) -> None:

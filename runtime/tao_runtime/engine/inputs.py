@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tao_runtime.engine.families import Batch
-from tao_runtime.engine.load_ahead import load_ahead
+from tao_runtime.engine.load_ahead import in_background, load_ahead
 from tao_runtime.engine.source import BadSample, Request, Source
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import LoadingPlan
@@ -55,7 +55,17 @@ class MicroBatch:
 def collated(
     source: Source, requests: Iterable[Request], *, budget: BadSampleBudget, loading: LoadingPlan
 ) -> Iterator[MicroBatch]:
-    """Yield the collated micro-batches of `requests`, loading ahead and leaving bad samples out."""
+    """Yield the collated micro-batches of `requests`, loading ahead and leaving bad samples out.
+
+    With threads that load, collation happens on one, too: the loop finds its next micro-batch ready.
+    """
+    micro_batches = _collated(source, requests, budget=budget, loading=loading)
+    return in_background(micro_batches) if loading.num_workers else micro_batches
+
+
+def _collated(
+    source: Source, requests: Iterable[Request], *, budget: BadSampleBudget, loading: LoadingPlan
+) -> Iterator[MicroBatch]:
     record, weight = source.ledger.record, source.ledger.weight
     loaded = load_ahead(
         lambda key: source.load(*key),

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from tao_runtime.engine.source import BadSample
@@ -100,3 +101,35 @@ def load_ahead(
             yield first, list(map(result, first, futures))
     finally:
         pool.close()
+
+
+def in_background(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield what another thread takes from an iterator, one ahead; its error is raised where the item would be."""
+    box: queue.Queue[tuple[Item | None, BaseException | None] | None] = queue.Queue(maxsize=1)
+    unwanted = threading.Event()
+
+    def put(entry: tuple[Item | None, BaseException | None] | None) -> None:
+        while not unwanted.is_set():
+            with suppress(queue.Full):
+                box.put(entry, timeout=0.2)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if unwanted.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - raised where the item is asked for
+            put((None, error))
+
+    threading.Thread(target=work, name="collate", daemon=True).start()
+    try:
+        while (entry := box.get()) is not None:
+            item, error = entry
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        unwanted.set()

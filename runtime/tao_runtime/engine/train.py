@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule
 from tao_runtime.data.snapshot import network_folder
 from tao_runtime.engine.build import Built, build_sharded
 from tao_runtime.engine.checkpoint import load_commit, train_state
-from tao_runtime.engine.dist import World, device_name, make_mesh
+from tao_runtime.engine.dist import World, device_name, make_mesh, seed_device
 from tao_runtime.engine.ema import PowerEma
 from tao_runtime.engine.export import export
 from tao_runtime.engine.families import wet_family
@@ -273,7 +273,7 @@ class Trainer:
         """Forward and backward of a micro-batch; returns its summed loss, detached, on its device."""
         batch = micro.batch
         self.gates.before_forward(self.model, batch, seed=seed)
-        torch.manual_seed(seed)
+        seed_device(seed, self.world.device)
         with self._phase("forward"):
             numerator = self.model.training_loss(batch)
         # FSDP averages over ranks; the weight is that of all ranks, so the factor makes the average a sum.
