@@ -158,6 +158,7 @@ def test_inference_makes_a_video_of_each_prompt(family: str, unbroken: Path, tmp
         assert "cosmos_guardrail, is not installed" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_resume_on_two_processes_goes_on(unbroken: Path, material: Path, tmp_path: Path) -> None:
     """Two steps or more on one process, the rest on two: within rounding of the run on one."""
     spec = write_video_spec(material, tmp_path)
