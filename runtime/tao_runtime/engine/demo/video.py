@@ -98,6 +98,7 @@ def run(out: Path, demo: VideoDemo) -> None:
     console = Console()
     with chdir(out):
         run_record = train()
+        torch.set_num_threads(1)  # beside other work on the machine, more threads only wait for each other
         table = Table("weights", "steps", "colour", "direction", "seconds", box=box.SIMPLE_HEAD)
         steps, seconds = int(str(run_record["steps"])), float(str(run_record["seconds"]))
         for name, folder, done, spent in (
