@@ -23,7 +23,7 @@ from tao_runtime.plan.model import Plan
 from tao_runtime.preflight.prepare import Prepared
 from tao_runtime.preflight.rule import RULES
 from tao_runtime.spec.base import Spec
-from tao_runtime.spec.families import FAMILIES, has_engine
+from tao_runtime.spec.families import FAMILIES
 from tao_runtime.spec.keys import KeyInfo, find, iter_keys
 from tao_runtime.spec.structured.spec import StructuredSpec
 
@@ -65,11 +65,6 @@ TOLD_ONLY = {
     "diffusion.condition.mask_channel": "one for each family",
     "diffusion.text.kind": "one for each family",
 }
-
-# Of a family without a wet half nothing is read yet: every field counts but these.
-ALWAYS_TOLD = ("schema", "action", "spec_sha256", "estimate")
-# Fields that only families without a wet half fill. When the last one has its engine, this must be empty.
-UNREAD_YET: set[str] = set()
 
 # What a key needs around it to mean something; {root} is the project.
 NEEDS = {
@@ -231,9 +226,8 @@ def other_values(info: KeyInfo, place: Project | StructuredProject) -> list[str]
 def effective(prepared: Prepared) -> dict[str, Any]:
     """The fields of a plan that something reads."""
     assert prepared.plan is not None
-    told = TOLD_ONLY if has_engine(prepared.plan.family) else ALWAYS_TOLD
     return {name: value for name, value in flatten(prepared.plan.model_dump(mode="json", by_alias=True))
-            if not any(name == each or name.startswith(each + ".") for each in told)}  # fmt: skip
+            if not any(name == each or name.startswith(each + ".") for each in TOLD_ONLY)}  # fmt: skip
 
 
 def flatten(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -297,10 +291,8 @@ def test_every_field_of_a_plan_is_read_or_told() -> None:
     files = chain.from_iterable((SOURCE / reader).rglob("*.py") if (SOURCE / reader).is_dir() else [SOURCE / reader]
                                 for reader in READERS)  # fmt: skip
     text = "\n".join(path.read_text() for path in files)
-    told = {**TOLD_ONLY, **dict.fromkeys(UNREAD_YET)}
-    assert not UNREAD_YET or not all(map(has_engine, FAMILIES)), "every family has its engine: read these, or drop them"
     unread = {field for field in plan_fields() if not re.search(rf"\.{field.rsplit('.', 1)[-1]}\b", text)}
-    assert {field for field in unread if not any(field == t or field.startswith(t + ".") for t in told)} == set()
+    assert {field for field in unread if not any(field == t or field.startswith(t + ".") for t in TOLD_ONLY)} == set()
 
 
 def test_rules_about_keys_without_effect_exist_for_every_family() -> None:

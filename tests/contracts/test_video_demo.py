@@ -22,3 +22,11 @@ def test_the_trained_model_follows_its_captions(family: str, tmp_path: Path) -> 
     }
     assert max(rows["base"]) <= 9
     assert min(rows["trained"]) >= 14
+
+
+@pytest.mark.slow
+def test_the_trained_reasoner_scores_clips_it_never_saw(tmp_path: Path) -> None:
+    said = tao("demo", "cosmos3_reasoner", "--out", str(tmp_path / "demo"), cwd=tmp_path).stdout
+    rights = dict(re.findall(r"(base|trained)\s+\d+\s+([\d.]+)%", said))
+    assert float(rights["base"]) <= 40
+    assert float(rights["trained"]) >= 90

@@ -14,8 +14,9 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from tao_runtime.engine.varlen import HALF, varlen_kernel
+
 NAME = "flash_packed"
-HALF = (torch.float16, torch.bfloat16)
 # Attribute of an attention module whose row lies over several ranks: what attends instead of `attend_segments`.
 SHARED = "attend_shared"
 # (q_HSD, k_HSD, v_HSD, offsets=, longest=, scale=, causal=) -> [S, H, D]
@@ -52,33 +53,11 @@ def attend_segments(
 ) -> torch.Tensor:
     """Attend within the segments between `offsets`, by the kernel that fits. Returns [S, H, D]."""
     if q_HSD.is_cuda and q_HSD.dtype in HALF:
-        return _varlen_kernel(q_HSD, k_HSD, v_HSD, offsets, **options)
+        q_SHD, k_SHD, v_SHD = (tensor.transpose(0, 1) for tensor in (q_HSD, k_HSD, v_HSD))
+        longest = int(options.pop("longest"))
+        return varlen_kernel(q_SHD, k_SHD, v_SHD, (offsets, offsets), (longest, longest), **options)
     scale, causal = options["scale"], options["causal"]
     return exact_attention(q_HSD, k_HSD, v_HSD, offsets.diff().tolist(), scale=scale, causal=causal)
-
-
-def _varlen_kernel(
-    q_HSD: torch.Tensor, k_HSD: torch.Tensor, v_HSD: torch.Tensor, offsets: torch.Tensor, **options: Any
-) -> torch.Tensor:
-    """torch's variable-length flash attention: half precision, CUDA only."""
-    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - its import needs a CUDA build
-
-    q, k, v = (tensor.transpose(0, 1).contiguous() for tensor in (q_HSD, k_HSD, v_HSD))
-    longest = int(options["longest"])
-    out = varlen_attn(
-        q,
-        k,
-        v,
-        offsets,
-        offsets,
-        longest,
-        longest,
-        scale=options["scale"],
-        window_size=(-1, 0) if options["causal"] else (-1, -1),
-        enable_gqa=q.shape[1] != k.shape[1],
-    )
-    assert isinstance(out, torch.Tensor)
-    return out
 
 
 def exact_attention(

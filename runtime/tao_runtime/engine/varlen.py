@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
@@ -27,8 +28,13 @@ def segment_attention(
 ) -> torch.Tensor:
     """Return [S, H, D]. causal: for segments of equal lengths."""
     if q_SHD.is_cuda and q_SHD.dtype in HALF:
-        return _kernel(q_SHD, k_SHD, v_SHD, (q_lengths, k_lengths), causal=causal)
+        starts = (_offsets(q_lengths, q_SHD.device), _offsets(k_lengths, q_SHD.device))
+        return varlen_kernel(q_SHD, k_SHD, v_SHD, starts, (max(q_lengths), max(k_lengths)), causal=causal)
     return exact_segments(q_SHD, k_SHD, v_SHD, q_lengths, k_lengths, causal=causal)
+
+
+def _offsets(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
+    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
 
 
 def exact_segments(
@@ -54,29 +60,29 @@ def exact_segments(
     return torch.cat(parts)
 
 
-def _kernel(
+def varlen_kernel(
     q_SHD: torch.Tensor,
     k_SHD: torch.Tensor,
     v_SHD: torch.Tensor,
-    lengths: tuple[Sequence[int], Sequence[int]],
-    *,
-    causal: bool,
+    offsets: tuple[torch.Tensor, torch.Tensor],
+    longest: tuple[int, int],
+    **options: Any,
 ) -> torch.Tensor:
-    """torch's variable-length flash attention: half precision, CUDA only."""
+    """torch's variable-length flash attention: half precision, CUDA only. Returns [S, H, D].
+
+    Of `offsets` (int32 [segments + 1] on the device) and `longest`, the first is that of the queries, the second of
+    the keys. Options: causal, and scale (None: 1 / sqrt(D)).
+    """
     from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415 - its import needs a CUDA build
 
-    starts_q, starts_k = (
-        torch.tensor([0, *accumulate(each)], dtype=torch.int32, device=q_SHD.device) for each in lengths
-    )
     out = varlen_attn(
         q_SHD.contiguous(),
         k_SHD.contiguous(),
         v_SHD.contiguous(),
-        starts_q,
-        starts_k,
-        max(lengths[0]),
-        max(lengths[1]),
-        window_size=(-1, 0) if causal else (-1, -1),
+        *offsets,
+        *longest,
+        scale=options.get("scale"),
+        window_size=(-1, 0) if options["causal"] else (-1, -1),
         enable_gqa=q_SHD.shape[1] != k_SHD.shape[1],
     )
     assert isinstance(out, torch.Tensor)

@@ -8,6 +8,7 @@ generates is trained on captioned clips, and what it then generates is read from
 from __future__ import annotations
 
 import importlib
+import time
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -35,7 +36,9 @@ def run_demo(family: str, out: Path, *, prepare_only: bool) -> None:
     if family not in FAMILIES:
         raise InputError(f"family {family}: does not exist; want one of {', '.join(FAMILIES)}")
     maker = cast(DemoMaker, importlib.import_module(f"{__name__}.{family}"))
+    begun = time.monotonic()
     maker.prepare(out)
+    print(f"base and data are in {out} after {time.monotonic() - begun:.0f} s; what is there is not made again")
     if prepare_only:
         return
     maker.run(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich import box
@@ -16,12 +17,9 @@ from tao_runtime.deft.gaps import find_gaps
 from tao_runtime.deft.mine import media_files, mine, sha256_of
 from tao_runtime.deft.records import AnnotationSet, open_set
 from tao_runtime.deft.table import interval, print_gaps
-from tao_runtime.engine.commits import read_json, write_atomically
-from tao_runtime.engine.launch import launch
-from tao_runtime.engine.run_dir import RUN
-from tao_runtime.errors import FindingsError, RunError
-from tao_runtime.plan.model import EvaluatePlan, TrainPlan
-from tao_runtime.preflight.prepare import prepare
+from tao_runtime.engine.commits import write_atomically
+from tao_runtime.engine.demo.once import run_once
+from tao_runtime.errors import RunError
 from tao_runtime.score.gap import GapReport
 from tao_runtime.score.interval import Estimate, proportion
 from tao_runtime.score.results import Result, read_results
@@ -87,28 +85,22 @@ def run_round(name: str, *, train: Path | None, console: Console) -> Round:
     return Round(name, records, steps, answers, seconds)
 
 
-def run_spec(folder: Path, action: str, changes: dict[str, str]) -> dict:  # type: ignore[type-arg]
+def run_spec(folder: Path, action: str, changes: dict[str, str]) -> dict[str, Any]:
     """Write `<folder>/<action>.yaml` from the demo's spec with changes, run it, and return run.json.
 
     Raises:
         FindingsError: preflight found errors.
     """
-    run_dir = Path(changes["results_dir"])
-    if not (run_dir / RUN).is_file():
-        spec = yaml.safe_load(Path(f"{action}.yaml").read_text())
-        for key, value in changes.items():
-            *tables, leaf = key.split(".")
-            place = spec
-            for table in tables:
-                place = place[table]
-            place[leaf] = value
-        path = folder / f"{action}.yaml"
-        write_atomically(path, yaml.safe_dump(spec, sort_keys=False))
-        prepared = prepare(path, action=action)
-        if not prepared.report.ok or not isinstance(prepared.plan, TrainPlan | EvaluatePlan):
-            raise FindingsError(prepared.report.findings)
-        launch(prepared.spec, prepared.facts, prepared.plan, prepared.report)
-    return read_json(run_dir / RUN)
+    spec = yaml.safe_load(Path(f"{action}.yaml").read_text())
+    for key, value in changes.items():
+        *tables, leaf = key.split(".")
+        place = spec
+        for table in tables:
+            place = place[table]
+        place[leaf] = value
+    path = folder / f"{action}.yaml"
+    write_atomically(path, yaml.safe_dump(spec, sort_keys=False))
+    return run_once(path, action, Path(changes["results_dir"]))
 
 
 def find_round_gaps(name: str, console: Console) -> GapReport:

@@ -22,15 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tao_runtime.engine.clip_request import ClipRequest
-from tao_runtime.engine.commits import read_json, write_atomically
+from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.demo.captioned_clips import FPS, FRAMES, MOTIONS, SIZE, Motion, draw_clip, draw_set, seen_motion
-from tao_runtime.engine.launch import launch
+from tao_runtime.engine.demo.once import run_once
 from tao_runtime.engine.pipelines import INDEX, save_pipeline
-from tao_runtime.engine.run_dir import RUN
 from tao_runtime.engine.video_file import write_video
-from tao_runtime.errors import FindingsError
-from tao_runtime.plan.model import TrainPlan
-from tao_runtime.preflight.prepare import prepare as prepare_run
 
 CLIPS, BASE, RUN_DIR = Path("clips"), Path("base"), Path("runs/demo/tiny/train")
 RECORDS = "clips.jsonl"  # the same clips and captions, for families that read a file of records
@@ -97,7 +93,7 @@ def run(out: Path, demo: VideoDemo) -> None:
     """Train, generate a clip of each motion with the base and with the export, and print what they show."""
     console = Console()
     with chdir(out):
-        run_record = train()
+        run_record = run_once(Path("train.yaml"), "train", RUN_DIR)
         torch.set_num_threads(1)  # beside other work on the machine, more threads only wait for each other
         table = Table("weights", "steps", "colour", "direction", "seconds", box=box.SIMPLE_HEAD)
         steps, seconds = int(str(run_record["steps"])), float(str(run_record["seconds"]))
@@ -110,20 +106,6 @@ def run(out: Path, demo: VideoDemo) -> None:
             table.add_row(name, str(done), *(f"{right}/{len(MOTIONS)}" for right in found), f"{spent:.0f}")
         console.print(table)
     console.print(f"everything is in {out}: clips, base, plan, metrics, checkpoints, export, samples")
-
-
-def train() -> dict[str, Any]:
-    """Run train.yaml, if it has not run; returns run.json.
-
-    Raises:
-        FindingsError: preflight found errors.
-    """
-    if not (RUN_DIR / RUN).is_file():
-        prepared = prepare_run(Path("train.yaml"), action="train")
-        if not prepared.report.ok or not isinstance(prepared.plan, TrainPlan):
-            raise FindingsError(prepared.report.findings)
-        launch(prepared.spec, prepared.facts, prepared.plan, prepared.report)
-    return dict(read_json(RUN_DIR / RUN))
 
 
 def judge(demo: VideoDemo, folder: Path, samples: Path) -> tuple[int, int]:
