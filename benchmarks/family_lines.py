@@ -24,9 +24,7 @@ def lines(files: list[Path]) -> int:
 def modules(family: str, floor: Path) -> list[Path]:
     """Return a family's modules on a floor: its file, or the files of its package."""
     return [
-        path
-        for path in floor.rglob("*.py")
-        if path.stem == family or family in path.relative_to(floor).parent.parts
+        path for path in floor.rglob("*.py") if path.stem == family or family in path.relative_to(floor).parent.parts
     ]
 
 
@@ -42,7 +40,7 @@ def main() -> None:
         "date": datetime.date.today().isoformat(),
         "lines_of_all_floors": everything,
         "families": {family: {"all": sum(counts.values()), **counts} for family, counts in table.items()},
-        "share_of_families": round(sum(map(lambda counts: sum(counts.values()), table.values())) / everything, 3),
+        "share_of_families": round(sum(sum(counts.values()) for counts in table.values()) / everything, 3),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

@@ -16,6 +16,7 @@ from tao_runtime.data.host import existing_parent, probe_host
 from tao_runtime.data.llava_parquet import probe_llava_parquet
 from tao_runtime.data.media import cache_path, probe_media
 from tao_runtime.data.same_content import same_content
+from tao_runtime.data.scan_memory import recall, remember
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.data.video_folder import probe_video_folder
 from tao_runtime.data.video_jsonl import probe_video_jsonl
@@ -97,6 +98,8 @@ def probe_dataset(
         return FORMATS[ref.format](ref, progress)
     if ref.label == MEDIA_LABEL and not ref.annotation.endswith((".json", ".jsonl")):
         return _probe_folder(ref, progress)
+    if not folds and (known := recall(ref, *locate(ref), scans_path())) is not None:
+        return known
     seen = (lambda count: progress(f"{ref.label} records", count)) if progress else None
     scan = scan_annotations(ref, conversation_key=ref.conversation_key, folds=folds, progress=seen)
     opened = (lambda count: progress(f"{ref.label} media", count)) if progress else None
@@ -109,7 +112,17 @@ def probe_dataset(
     whole = () if scan.media_root.is_dir() else (_no_root(ref, scan.media_root),)
     found = (*whole, *scan.findings.findings(), *_cap(broken, scan, media))
     columns = _without(scan.columns, media)
-    return DatasetFacts(ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found, cuts=scan.cuts)
+    facts = DatasetFacts(
+        ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found, cuts=scan.cuts
+    )
+    if not folds:
+        remember(ref, facts, [path for path, _ in scan.files], scans_path())
+    return facts
+
+
+def scans_path() -> Path:
+    """Where scans are remembered: beside the headers."""
+    return cache_path().with_name("scans")
 
 
 def _no_root(ref: DatasetRef, root: Path) -> Finding:
