@@ -106,6 +106,7 @@ class VisionGeometry:
     max_frames: int = 768
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    processor: str = ""  # of video, as the model's files name it; empty: they do not
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def read_geometry(directory: Path, config: Mapping[str, object]) -> VisionGeomet
         for key, value in (("mean", both.get("image_mean")), ("std", both.get("image_std")))
         if isinstance(value, list) and len(value) == 3 and all(type(one) in (int, float) for one in value)
     }
-    return VisionGeometry(**numbers, **triples)  # type: ignore[arg-type]
+    return VisionGeometry(**numbers, **triples, processor=str(video.get("video_processor_type", "")))  # type: ignore[arg-type]
 
 
 def _table(tree: Mapping[str, object], key: str) -> Mapping[str, object]:

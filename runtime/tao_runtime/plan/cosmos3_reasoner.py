@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tao_runtime.data.cosmos3_reasoner import PROMPT_FORMAT
 from tao_runtime.data.facts import Facts, VisionGeometry
-from tao_runtime.data.video_chat import longest_record
+from tao_runtime.data.lengths import summarise, token_bounds
 from tao_runtime.plan import structured
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
 from tao_runtime.plan.model import (
@@ -90,13 +90,16 @@ def _estimate(spec: TrainSpec, facts: Facts) -> EstimatePlan:
     model = facts.models.get("architecture") or facts.models.get("model")
     if data is None:
         return EstimatePlan()
-    longest, record = longest_record(
+    _, lengths = token_bounds(
         data,
-        model.geometry if model else VisionGeometry(),
         make_sampling(spec.dataloader_train.vision),
-        spec.dataloader_train.system_prompt,
+        model.geometry if model else VisionGeometry(),
+        system_prompt=spec.dataloader_train.system_prompt,
     )
-    return EstimatePlan(max_tokens=longest, max_tokens_record=record)
+    spread = summarise(lengths)
+    return EstimatePlan(
+        max_tokens=spread.longest, max_tokens_record=spread.record, tokens_p50=spread.p50, tokens_p99=spread.p99
+    )
 
 
 def _answering(model: AnsweringModel, facts: Facts) -> ModelPlan:

@@ -244,6 +244,8 @@ class EstimatePlan(Frozen):
     checkpoint_bytes: int | None = None
     max_tokens: int | None = Field(default=None, description="upper bound of the longest sample")
     max_tokens_record: int | None = None
+    tokens_p50: int | None = Field(default=None, description="upper bound of half of the samples")
+    tokens_p99: int | None = Field(default=None, description="upper bound of 99 % of the samples")
     memory: MemoryPlan | None = Field(default=None, description="of one rank; null: not known")
     export_bytes: int | None = Field(default=None, description="of the weights or adapter written at the end")
     step_seconds: Range | None = Field(default=None, description="of one optimizer step; null: device not known")

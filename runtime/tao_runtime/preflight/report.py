@@ -125,6 +125,7 @@ def _summary(facts: Facts) -> Mapping[str, JsonValue]:
                 "local": model.directory is not None,
                 "parameters": model.num_parameters,
                 "weight_bytes": model.weight_bytes,
+                "video_processor": model.geometry.processor,
             }
             for label, model in facts.models.items()
         },

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import JsonValue
 
 from tao_runtime.data.annotations import RecordReader
-from tao_runtime.data.cosmos_reason import STEP_OVERHEAD, TURN_OVERHEAD, read_turns, render
+from tao_runtime.data.cosmos_reason import read_turns, render
 from tao_runtime.data.facts import DatasetFacts, Facts, ModelFacts, VisionGeometry
 from tao_runtime.data.families import PromptOptions, Tokenizer, tokenize
+from tao_runtime.data.lengths import Lengths, token_bounds
+from tao_runtime.data.shorter import shorter
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
 from tao_runtime.plan.model import EvaluatePlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.spec.cosmos_reason import EvaluateSpec, TrainSpec
 
 SHOWN: Final = 5  # worst records named
+TRIED: Final = 16  # of the worst, with fewer frames or pixels
 COUNTED: Final = 1000  # candidates that are tokenised exactly; the longest first
-SINGLE: Final = 3  # turns of one question: system, human, gpt
-TURN_LEAST, STEP_LEAST = 2, 2  # tokens that nothing can remove: the marks of a turn, and of a temporal step
-
-Lengths = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +53,18 @@ class Limit:
 
 def bounds(samples: Samples) -> tuple[Lengths, Lengths]:
     """Return lower and upper bound of the tokens of every record; the upper one is that of `bound_tokens`."""
-    columns, system = samples.dataset.columns, samples.prompt.system_prompt
-    layouts = [_layout(samples, index) for index in range(len(samples.dataset.media))]
-    visual = _sums(samples, [layout.num_tokens if layout else 0 for layout in layouts])
-    steps = _sums(samples, [layout.grid_thw[0] if layout else 0 for layout in layouts])
-    media = _sums(samples, [1 if layout else 0 for layout in layouts])
-    turns = columns.num_turns.astype(np.int64)
-    lower = visual + STEP_LEAST * steps + TURN_LEAST * turns
-    if samples.generate:  # what stands after the first answer is not in the prompt
-        lower = np.where(turns > SINGLE, 0, lower - TURN_LEAST)
-    text = columns.text_bytes.astype(np.int64) + len(system.encode())
-    upper = visual + text + (turns + bool(system)) * TURN_OVERHEAD + steps * STEP_OVERHEAD + 2 * media
-    return np.where(columns.usable, lower, 0), np.where(columns.usable, upper, 0)
+    return token_bounds(
+        samples.dataset,
+        samples.sampling,
+        samples.geometry,
+        system_prompt=samples.prompt.system_prompt,
+        generate=samples.generate,
+    )
 
 
 def _layout(samples: Samples, index: int) -> MediaLayout | None:
     header = samples.dataset.media[index]
     return lay_out(header, samples.sampling, samples.geometry) if header else None
-
-
-def _sums(samples: Samples, per_media: list[int]) -> Lengths:
-    """Sum a number of each medium over the media of each record."""
-    columns = samples.dataset.columns
-    total = np.zeros(len(columns.media_index) + 1, np.int64)
-    np.cumsum(np.array(per_media or [0], np.int64)[columns.media_index], out=total[1:])
-    return total[columns.media_start[1:]] - total[columns.media_start[:-1]]
 
 
 def count_tokens(samples: Samples, records: list[int], tokenizer: Tokenizer) -> Lengths:
@@ -116,7 +101,7 @@ def too_long(samples: Samples, limit: Limit, model: ModelFacts | None) -> Iterat
     certain = np.flatnonzero(lower > room)
     if len(certain):
         # The upper bound, so that one change is enough.
-        yield from _name(limit, certain, lower[certain], most=int(upper.max()), file=file)
+        yield from _name(samples, limit, certain, lower[certain], model, most=int(upper.max()))
         return
     possible = np.flatnonzero(upper > room)
     if not len(possible):
@@ -130,16 +115,36 @@ def too_long(samples: Samples, limit: Limit, model: ModelFacts | None) -> Iterat
         return
     counts = count_tokens(samples, possible[:COUNTED].tolist(), tokenizer)
     over = counts > room
-    yield from _name(limit, possible[:COUNTED][over], counts[over], most=int(counts.max()), file=file)
+    yield from _name(samples, limit, possible[:COUNTED][over], counts[over], model, most=int(counts.max()))
     if not over.any() and len(possible) > COUNTED:
         saw = f"{len(possible) - COUNTED:,} records may be longer than {room:,} tokens; the {COUNTED} likeliest are not"
         yield Problem(limit.key, saw, "shorter records", file=file, severity="warning")
 
 
-def _name(limit: Limit, records: Lengths, tokens: Lengths, *, most: int, file: str) -> Iterator[Problem]:
+def _longest(samples: Samples, records: list[int], tokenizer: Tokenizer | None) -> int:
+    """Return the tokens of the longest of some records: exact, or without a tokenizer an upper bound."""
+    lengths = bounds(samples)[1][records] if tokenizer is None else count_tokens(samples, records, tokenizer)
+    return int(lengths.max())
+
+
+def _name(
+    samples: Samples, limit: Limit, records: Lengths, tokens: Lengths, model: ModelFacts | None, *, most: int
+) -> Iterator[Problem]:
     """Name the worst records; `most` tokens are enough for all of them."""
+    if not len(records):
+        return
     need = -(-(most + limit.reserved) // 1024) * 1024  # a round number that fits: 40961 -> 41984
-    fix = f"set it to {need}, or lower {limit.pixels_key} or the number of frames"
+    worst = records[np.argsort(-tokens, kind="stable")[:TRIED]].tolist()
+    tokenizer = load_tokenizer(model)
+
+    def fits(sampling: SamplingPlan) -> bool:
+        return _longest(replace(samples, sampling=sampling), worst, tokenizer) <= limit.room
+
+    smaller = shorter(samples.sampling, fits)
+    prefix = limit.pixels_key.removesuffix("total_pixels")
+    instead = [f"{prefix}{name} to {value:g}" for name, value in smaller.items()]
+    fix = f"set it to {need}" + (f", or {', or '.join(instead)}" if instead else ", or shorten the text")
+    file = str(samples.dataset.annotation)
     for rank, position in enumerate(np.argsort(-tokens, kind="stable")[:SHOWN].tolist()):
         saw = f"{int(tokens[position]):,} tokens"
         if rank == 0 and len(records) > 1:
