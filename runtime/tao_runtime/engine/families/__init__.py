@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tao_runtime.data.facts import VisionGeometry
     from tao_runtime.engine.dist import World
-    from tao_runtime.engine.export import ExportLayout
+    from tao_runtime.engine.export.layout import ExportLayout
     from tao_runtime.engine.samples import Item
     from tao_runtime.engine.source import Source
     from tao_runtime.plan.model import GenerationPlan, TrainPlan
