@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tao_runtime.audit.manifest import Manifest, read_manifest
+from tao_runtime.errors import InputError
 
 
 def print_manifest(folder: Path, *, as_json: bool) -> None:
@@ -17,6 +18,21 @@ def print_manifest(folder: Path, *, as_json: bool) -> None:
     for line in render(manifest):
         print(line, file=sys.stderr)
     print(folder)
+
+
+def pairs(texts: list[str]) -> dict[str, Path]:
+    """Return towers and where each comes from, of NAME=SOURCE.
+
+    Raises:
+        InputError: a text has no name, or no source.
+    """
+    found = {}
+    for text in texts:
+        name, _, source = text.partition("=")
+        if not name or not source:
+            raise InputError(f"--tower {text}: want NAME=SOURCE, such as visual=models/other")
+        found[name] = Path(source)
+    return found
 
 
 def render(manifest: Manifest) -> list[str]:

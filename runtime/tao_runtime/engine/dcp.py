@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,4 +136,6 @@ class _Lazy(DefaultSavePlanner):
 def write_dcp(directory: Path, forms: Mapping[str, Form], read: Any) -> None:
     """Write a checkpoint folder of one process; `read` gives each tensor by its name, and none stays in memory."""
     state = {name: torch.empty(form.shape, dtype=form.dtype, device="meta") for name, form in forms.items()}
-    save(state, storage_writer=FileSystemWriter(directory), planner=_Lazy(read), no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        save(state, storage_writer=FileSystemWriter(directory), planner=_Lazy(read), no_dist=True)

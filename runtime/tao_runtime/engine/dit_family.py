@@ -15,7 +15,7 @@ from torch import nn
 from torch.distributed import ProcessGroup
 
 from tao_runtime.audit.manifest import MANIFEST
-from tao_runtime.data.snapshot import NETWORK
+from tao_runtime.data.snapshot import NETWORK, SHARDED
 from tao_runtime.engine.context_parallel.dit import split_frames
 from tao_runtime.engine.dit import supply_resize
 from tao_runtime.engine.export.gate import problems_of
@@ -88,7 +88,8 @@ def finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
     """Put what a pipeline folder has beside its network's weights into an export: linked where the disk allows."""
     for file in sorted(path for path in base.rglob("*") if path.is_file()):
         place = file.relative_to(base)
-        if (place.parts[0] == NETWORK and STEM in place.name) or place.name == MANIFEST:
+        of_network = place.parts[0] == NETWORK and (STEM in place.name or place.parts[1] == SHARDED)
+        if of_network or place.name == MANIFEST:
             continue
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)

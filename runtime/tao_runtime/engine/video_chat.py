@@ -74,6 +74,14 @@ def original_name(parameter: str) -> str:
     return parameter
 
 
+LEFT_OUT: tuple[str, ...] = ()
+
+
+def library_name(original: str) -> str:
+    """Return the name as it is: this network has one set of names."""
+    return original
+
+
 def part_of(parameter: str) -> str:
     """Return the part of the model that a parameter belongs to; the vision mergers are the projector."""
     if ".visual." in f".{parameter}":

@@ -50,12 +50,16 @@ class Judged:
     cast: bool = False  # the base keeps its tensors in another type: towers cannot be compared with it bit by bit
 
 
-def judge_model(folder: Path, base: Path, layout: ExportLayout, written: Written, trained: Collection[str]) -> Judged:
+def judge_model(
+    folder: Path, base: Path | None, layout: ExportLayout, written: Written, trained: Collection[str]
+) -> Judged:
     """Audit a model against its base, and load it with its library. `trained`: names of what training may change."""
-    inside, beside = folder / layout.network, base / layout.network
+    inside, beside = folder / layout.network, None if base is None else base / layout.network
+    if beside is not None and not any(beside.glob("*.safetensors")):
+        beside = None  # in torch's distributed layout: its towers are not compared
     changed = {tower(name) for name in trained}
-    cast = base_dtype(beside) != written.dtype
-    frozen = () if cast else sorted({tower(name) for name in written.sums} - changed)
+    cast = beside is not None and base_dtype(beside) != written.dtype
+    frozen = () if cast or beside is None else sorted({tower(name) for name in written.sums} - changed)
     report = audit(inside, base=beside, values=True, expect_unchanged=frozen)
     findings = [*errors(report)]
     if layout.network and (folder / PIPELINE).is_file():

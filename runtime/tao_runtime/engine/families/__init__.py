@@ -45,6 +45,11 @@ class WetFamily(Protocol):
         `loss` then returns a part of the numerator: the ranks' parts add up to it.
         """
 
+    LEFT_OUT: tuple[str, ...]  # parts of names that upstream's files have, and that are no parameters of the network
+
+    def library_name(self, original: str) -> str:
+        """Return the name that one of upstream's tensors has in the library's network."""
+
     def original_name(self, parameter: str) -> str:
         """Return the name that a parameter has in upstream's code, which the keys of a spec mean."""
 

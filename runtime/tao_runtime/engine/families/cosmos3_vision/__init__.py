@@ -15,6 +15,8 @@ from transformers import AutoTokenizer
 
 from tao_runtime.data.captions import Caption
 from tao_runtime.data.clips import Clip
+from tao_runtime.data.cosmos3_vision import LEFT_OUT
+from tao_runtime.data.cosmos3_vision import to_library as library_name
 from tao_runtime.data.cosmos3_vision import to_original as original_name
 from tao_runtime.data.records import read_caption
 from tao_runtime.engine.build import DTYPES
@@ -44,11 +46,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "LEFT_OUT",
     "blocks",
     "build",
     "chance_loss",
     "disturb",
     "fresh_parameters",
+    "library_name",
     "loss",
     "num_tokens",
     "open_source",
