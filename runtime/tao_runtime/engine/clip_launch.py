@@ -57,8 +57,8 @@ def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:
             saw=f"{folder}: no {PIPELINE}",
             want="a pipeline folder of diffusers: model_index.json, transformer/, vae/",
             fix=Fix(
-                text="name the folder of the released pipeline; upstream's .pt files and distributed checkpoints become "
-                f"one with `tao-run convert {folder} --family {plan.family} --like PIPELINE --out DIR`"
+                text="name the folder of the released pipeline; upstream's .pt files and distributed checkpoints "
+                f"become one with `tao-run convert {folder} --family {plan.family} --like PIPELINE --out DIR`"
             ),
         )
     elif model.missing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from tao_runtime.engine.export.assemble import Assembly
 from tao_runtime.engine.export.vllm import serve_findings, serving_notes
 from tao_runtime.engine.export.write import Origin, Writer
 from tao_runtime.engine.families import wet_family
+from tao_runtime.engine.initialise import initial_values, skipped
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.run_dir import PLAN
 from tao_runtime.engine.weights import Snapshot, clean_name
@@ -82,7 +84,8 @@ def export_checkpoint(source: Path, out: Path, wish: Wish) -> Path:
     assembly = _assembly(checkpoint, origin)
     out.parent.mkdir(parents=True, exist_ok=True)
     as_adapter = wish.form == "adapter"
-    trained = frozenset(DcpFolder(checkpoint.directory / "model").names)
+    skip = skipped(assembly.model, family, checkpoint.plan.model.skip_loading) - assembly.fresh
+    trained = frozenset((*DcpFolder(checkpoint.directory / "model").names, *map(clean_name, skip)))
     writer = Writer(origin, assembly, None if as_adapter else out, out if as_adapter else None, trained)
     lora = checkpoint.plan.model.lora
     tensors = assembly.adapter_only(lora.modules_to_save) if as_adapter and lora is not None else assembly.merged()
@@ -177,10 +180,15 @@ def _assembly(checkpoint: Checkpoint, origin: Origin) -> Assembly:
     if strange:
         raise InputError(f"{checkpoint.directory}: {strange[0]} is no tensor of this network; want this run's base")
 
+    kept = {clean_name(name) for name in skipped(model, origin.family, plan.model.skip_loading) - fresh}
+    kept -= {name.removeprefix(prefix) for name in saved.names}  # neither loaded nor trained: as the run began them
+    build = partial(origin.family.build, Path(plan.model.architecture or network_folder(origin.base)), packed=True)
+    begun = dict(initial_values(build, kept, seed=plan.seed)) if kept else {}
+
     def read(name: str, parameter: nn.Parameter) -> torch.Tensor:
         if prefix + name in saved.names:
             return saved.read(prefix + name).to(master)
-        return base.read(name).to(master)
+        return (begun[name] if name in begun else base.read(name)).to(master)
 
     return Assembly(model, read, fresh)
 

@@ -10,7 +10,6 @@ from tao_runtime.engine.export.assemble import Assembly, gather
 from tao_runtime.engine.export.write import Origin, Writer
 from tao_runtime.engine.gates.verdicts import Verdicts
 from tao_runtime.engine.stop import StopRequest
-from tao_runtime.engine.weights import clean_name
 from tao_runtime.errors import RunError, StoppedError
 
 
@@ -33,7 +32,7 @@ def export(
             assembly,
             run_dir / outputs["model"],
             run_dir / outputs["adapter"] if has_adapter else None,
-            frozenset(clean_name(name) for name in built.trainable),
+            frozenset((*built.trainable, *built.skipped)),
         )
     for name, value in assembly.merged():
         if stop.agreed():
