@@ -149,7 +149,9 @@ def test_a_tower_from_elsewhere(demo_material: Path, tmp_path: Path) -> None:
         for name, value in ours.items()
         if ".visual." not in name
     }
-    generator = {name.replace("_proj", "_proj_moe_gen"): value for name, value in language.items() if "q_proj" in name}
+    generator = {
+        name.replace("_proj", "_proj_moe_gen"): value + 1 for name, value in language.items() if "q_proj" in name
+    }
     save_file({**language, **generator}, tmp_path / "both.safetensors")
     command = ["convert", str(tmp_path / "both.safetensors"), "--family", "cosmos3_reasoner", "--json"]
     done = tao(*command, "--tower", f"visual={reasoner}", "--out", str(tmp_path / "merged"), cwd=tmp_path)

@@ -13,7 +13,7 @@ from tao_runtime.engine.families import WetFamily
 from tao_runtime.engine.gates.verdicts import listed
 from tao_runtime.errors import Finding, Fix
 
-AVERAGED = "net_ema."  # upstream's second network, beside `net.`
+LIVE, AVERAGED = "net.", "net_ema."  # upstream's second network holds the averages
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def match(
     found: dict[str, str] = {}
     left_out, strange = sorted(set(source.forms) - chosen), []
     for name in sorted(chosen):
-        library = name if name in network else family.library_name(name)
+        library = name if name in network else family.library_name(name.replace(AVERAGED, LIVE, 1))
         if library in network and library not in found:
             found[library] = name
         elif any(part in name for part in family.LEFT_OUT):
