@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
+from tao_runtime.audit.manifest import Manifest
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
 from tao_runtime.plan.memory.fit import Fit
@@ -27,6 +28,7 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "result": Result,
     "metrics": MetricsReport,
     "audit": AuditReport,
+    "manifest": Manifest,
     "doctor": Diagnosis,
     "fit": Fit,
 }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tao_runtime.cli import audit, doctor, loop, run
+from tao_runtime.cli import audit, convert, doctor, export, loop, run
 
 app = typer.Typer(
     help="Post-train world models so that green means right: check, plan, train, evaluate, find gaps.",
@@ -20,6 +20,8 @@ app.add_typer(loop.deft, name="deft")
 app.add_typer(loop.dev, name="dev", hidden=True)
 app.command()(audit.audit)
 app.command()(doctor.doctor)
+app.command()(export.export)
+app.command()(convert.convert)
 app.command()(loop.gaps)
 app.command()(loop.demo)
 for command in (run.train, run.evaluate, run.inference, run.quantize):

@@ -82,7 +82,7 @@ def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
     from tao_runtime.engine.run_dir import RUN
     from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoInferencePlan
 
-    if fetch_missing(prepared.spec.models(), prepared.facts):
+    if fetch_missing(prepared.spec.models(), prepared.facts, family=prepared.spec.family):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
     assert isinstance(prepared.plan, TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan)
     run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, cluster=cluster or ALONE)

@@ -45,6 +45,9 @@ _LAYER: Final = re.compile(r"layers\.(\d+)\.(.+)")
 _LIBRARY_ATTENTION: Final = {library: original for original, library in _ATTENTION.items()}
 _LIBRARY_TOP: Final = {library: original for original, library in _TOP.items()}
 
+# In upstream's files, and not in the library's network: the vision tower of the reasoner, states of kernels.
+LEFT_OUT: Final = ("visual.", "_extra_state")
+
 
 def to_original(name: str) -> str:
     """Return upstream's name of a parameter or module of the library's network, with the suffix of an adapter kept."""

@@ -50,6 +50,9 @@ _ORIGINAL: Final = re.compile(r"blocks\.block(\d+)\.(.+)")
 _LIBRARY: Final = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
 _SCOPES: Final = {"FA": "attn1", "CA": "attn2", "MLP": "ff"}
 
+# In upstream's files, and not in the library's network: the loss's uncertainty, tables of positions, states of kernels.
+LEFT_OUT: Final = ("logvar.", "pos_embedder.", "_extra_state")
+
 
 def to_original(name: str) -> str:
     """Return upstream's name of a parameter or module of the library's network, with the suffix of an adapter kept."""

@@ -40,6 +40,9 @@ _BACK: Final = {library: original for original, library in (*_TOP.items(), *_BLO
 _ORIGINAL: Final = re.compile(r"blocks\.(\d+)\.(.+)")
 _LIBRARY: Final = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
 
+# In upstream's files, and not in the library's network: counters of samples, tables of positions, states of kernels.
+LEFT_OUT: Final = ("accum_", "pos_embedder.", "_extra_state")
+
 
 def to_original(name: str) -> str:
     """Return upstream's name of a parameter or module of the library's network, with the suffix of an adapter kept."""

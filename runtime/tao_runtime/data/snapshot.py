@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tao_runtime.data.commit import hash_files
 from tao_runtime.data.digest import weights_digest
 from tao_runtime.data.facts import ModelFacts, VisionGeometry
 from tao_runtime.spec.base import ModelRef
@@ -19,6 +22,7 @@ MAX_HEADER_BYTES: Final = 100_000_000  # the safetensors format refuses longer h
 _WEIGHTS = "model.safetensors"
 _STEMS: Final = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
 PIPELINE, NETWORK = "model_index.json", "transformer"  # a folder of diffusers, and the network in it
+SHARDED, CONTENTS = "model", "contents.json"  # weights in torch's distributed layout, and their table of contents
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -76,8 +80,11 @@ def probe_model(ref: ModelRef) -> ModelFacts:
     missing: list[str] = []
     folder = network_folder(directory)
     config = read_json(folder / (_ADAPTER if is_adapter else "config.json"), missing)
-    shards = [_ADAPTER_WEIGHTS] if is_adapter else _shards(folder, missing)
+    is_sharded = not is_adapter and (folder / SHARDED / CONTENTS).is_file()
+    shards = [_ADAPTER_WEIGHTS] if is_adapter else [] if is_sharded else _shards(folder, missing)
     sizes = [_tensor_sizes(folder / name, missing) for name in shards]
+    if is_sharded:
+        sizes = [_contents_sizes(folder / SHARDED, missing)]
     if not is_adapter and folder == directory and not (directory / "tokenizer.json").is_file():
         missing.append("tokenizer.json")
     whole = bool(sizes) and None not in sizes
@@ -93,7 +100,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         missing=tuple(missing),
         has_token=has_token(),
         is_adapter=is_adapter,
-        weights_sha256=weights_digest(folder, shards) if whole else None,
+        weights_sha256=_digest(folder, shards, is_sharded=is_sharded) if whole else None,
         text_length=_text_length(directory),
     )
 
@@ -164,6 +171,56 @@ def _tensor_sizes(path: Path, missing: list[str]) -> tuple[int, int] | None:
         missing.append(f"{path.name} (truncated)")
         return None
     return parameters, end
+
+
+def write_contents(folder: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Write the table of contents of a folder of torch's distributed layout, whose own is a pickle."""
+    names = [path.name for path in folder.iterdir() if path.is_file() and path.name != CONTENTS]
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha} for name, sha in _hashed(folder, names)}
+    table = {name: [code, list(shape)] for name, (code, shape) in tensors.items()}
+    text = json.dumps({"schema": "tao-run/contents/1", "tensors": table, "files": files}, indent=1)
+    (folder / CONTENTS).write_text(text)
+
+
+def _hashed(folder: Path, names: list[str]) -> list[tuple[str, str]]:
+    return sorted(hash_files(folder, names).items())
+
+
+_BITS: Final = re.compile(r"\d+$")
+
+
+def _contents_sizes(folder: Path, missing: list[str]) -> tuple[int, int] | None:
+    """Return (parameters, bytes) by the table of contents; every file that it names must be there, with its size."""
+    table = read_json(folder / CONTENTS, missing)
+    try:
+        files = {str(name): int(each["bytes"]) for name, each in table["files"].items()}  # type: ignore[attr-defined]
+        tensors = [(str(code), math.prod(shape)) for code, shape in table["tensors"].values()]  # type: ignore[attr-defined]
+        num_bytes = sum(count * _code_bytes(code) for code, count in tensors)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        missing.append(f"{CONTENTS} (not a table of contents)")
+        return None
+    for name, size in files.items():
+        path = folder / name
+        if not path.is_file():
+            missing.append(f"{SHARDED}/{name}")
+        elif path.stat().st_size != size:
+            missing.append(f"{SHARDED}/{name} (truncated)")
+        else:
+            continue
+        return None
+    return sum(count for _, count in tensors), num_bytes
+
+
+def _code_bytes(code: str) -> int:
+    bits = _BITS.search(code)
+    return int(bits.group()) // 8 if bits else 1
+
+
+def _digest(folder: Path, shards: list[str], *, is_sharded: bool) -> str | None:
+    """Return a digest of the weights; the table of contents has the sha256 of every file."""
+    if not is_sharded:
+        return weights_digest(folder, shards)
+    return hashlib.sha256((folder / SHARDED / CONTENTS).read_bytes()).hexdigest()
 
 
 def read_geometry(directory: Path, config: Mapping[str, object]) -> VisionGeometry:

@@ -20,7 +20,7 @@ def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
     """
     assert plan.data.clips is not None
     ledgers = {"train": make_clip_ledger(plan.data.train, facts.datasets["train"], plan.data.clips)}
-    findings = [*_base(plan, facts), *_skipped(plan), *_rates(plan, ledgers["train"])]
+    findings = [*_base(plan, facts), *_rates(plan, ledgers["train"])]
     if findings:
         raise FindingsError(findings)
     return ledgers
@@ -56,7 +56,10 @@ def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:
             where=where,
             saw=f"{folder}: no {PIPELINE}",
             want="a pipeline folder of diffusers: model_index.json, transformer/, vae/",
-            fix=Fix(text="name the folder of the released pipeline; a single .pt file is not read here"),
+            fix=Fix(
+                text="name the folder of the released pipeline; upstream's .pt files and distributed checkpoints "
+                f"become one with `tao-run convert {folder} --family {plan.family} --like PIPELINE --out DIR`"
+            ),
         )
     elif model.missing:
         yield Finding(
@@ -66,19 +69,6 @@ def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:
             saw=f"missing in {folder}: {', '.join(model.missing[:8])}",
             want="every file of the network",
             fix=Fix(text="fetch the folder again"),
-        )
-
-
-def _skipped(plan: TrainPlan) -> Iterator[Finding]:
-    """Every tensor is loaded: what stays fresh would need the network's own initialisation, which is not run here."""
-    if plan.model.skip_loading:
-        yield Finding(
-            rule="run/skip-loading",
-            severity="error",
-            where="checkpoint.keys_to_skip_loading",
-            saw=", ".join(plan.model.skip_loading),
-            want="none: every tensor of the base is loaded",
-            fix=Fix(text="leave it empty", patch={"checkpoint.keys_to_skip_loading": []}),
         )
 
 

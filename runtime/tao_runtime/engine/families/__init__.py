@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tao_runtime.data.facts import VisionGeometry
     from tao_runtime.engine.dist import World
-    from tao_runtime.engine.export import ExportLayout
+    from tao_runtime.engine.export.layout import ExportLayout
     from tao_runtime.engine.samples import Item
     from tao_runtime.engine.source import Source
     from tao_runtime.plan.model import GenerationPlan, TrainPlan
@@ -44,6 +44,11 @@ class WetFamily(Protocol):
 
         `loss` then returns a part of the numerator: the ranks' parts add up to it.
         """
+
+    LEFT_OUT: tuple[str, ...]  # parts of names that upstream's files have, and that are no parameters of the network
+
+    def library_name(self, original: str) -> str:
+        """Return the name that one of upstream's tensors has in the library's network."""
 
     def original_name(self, parameter: str) -> str:
         """Return the name that a parameter has in upstream's code, which the keys of a spec mean."""

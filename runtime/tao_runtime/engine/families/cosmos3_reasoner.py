@@ -1,5 +1,7 @@
 """The wet half of the Cosmos3 reasoner: video conversation, in the same architecture."""
 
+from tao_runtime.data.cosmos3_reasoner import LEFT_OUT
+from tao_runtime.data.cosmos3_reasoner import to_library as library_name
 from tao_runtime.engine.chat_source import open_source
 from tao_runtime.engine.video_chat import (
     BROKEN,
@@ -23,6 +25,7 @@ from tao_runtime.engine.video_chat import (
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "LEFT_OUT",
     "blocks",
     "build",
     "chance_loss",
@@ -31,6 +34,7 @@ __all__ = [
     "disturb",
     "fresh_parameters",
     "generate",
+    "library_name",
     "loss",
     "num_tokens",
     "open_source",

@@ -4,6 +4,7 @@ from tao_runtime.engine.chat_source import open_source
 from tao_runtime.engine.video_chat import (
     BROKEN,
     EXPORT,
+    LEFT_OUT,
     blocks,
     build,
     chance_loss,
@@ -12,6 +13,7 @@ from tao_runtime.engine.video_chat import (
     disturb,
     fresh_parameters,
     generate,
+    library_name,
     loss,
     num_tokens,
     original_name,
@@ -23,6 +25,7 @@ from tao_runtime.engine.video_chat import (
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "LEFT_OUT",
     "blocks",
     "build",
     "chance_loss",
@@ -31,6 +34,7 @@ __all__ = [
     "disturb",
     "fresh_parameters",
     "generate",
+    "library_name",
     "loss",
     "num_tokens",
     "open_source",

@@ -15,11 +15,13 @@ from transformers import AutoTokenizer
 
 from tao_runtime.data.captions import Caption
 from tao_runtime.data.clips import Clip
+from tao_runtime.data.cosmos3_vision import LEFT_OUT
+from tao_runtime.data.cosmos3_vision import to_library as library_name
 from tao_runtime.data.cosmos3_vision import to_original as original_name
 from tao_runtime.data.records import read_caption
 from tao_runtime.engine.build import DTYPES
 from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
-from tao_runtime.engine.dit_family import BROKEN, EXPORT, build_network, fresh_parameters, num_tokens, part_of, weight
+from tao_runtime.engine.dit_family import BROKEN, build_network, fresh_parameters, layout, num_tokens, part_of, weight
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.families.cosmos3_vision.context_parallel import split_tokens
 from tao_runtime.engine.families.cosmos3_vision.packing import (
@@ -44,11 +46,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "LEFT_OUT",
     "blocks",
     "build",
     "chance_loss",
     "disturb",
     "fresh_parameters",
+    "library_name",
     "loss",
     "num_tokens",
     "open_source",
@@ -57,6 +61,7 @@ __all__ = [
     "share_sequence",
     "weight",
 ]
+EXPORT = layout(Cosmos3OmniTransformer)
 TOKENIZER, START_OF_VISION = "text_tokenizer", "<|vision_start|>"
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from tao_runtime.data.cosmos_predict1 import to_original
+from tao_runtime.data.cosmos_predict1 import LEFT_OUT, to_original
+from tao_runtime.data.cosmos_predict1 import to_library as library_name
 from tao_runtime.engine import dit_family
 from tao_runtime.engine.clip_source import ClipSource
 from tao_runtime.engine.dit import run_dit
@@ -39,11 +40,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "LEFT_OUT",
     "blocks",
     "build",
     "chance_loss",
     "disturb",
     "fresh_parameters",
+    "library_name",
     "loss",
     "num_tokens",
     "open_source",

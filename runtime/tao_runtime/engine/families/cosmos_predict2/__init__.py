@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from tao_runtime.data.cosmos_predict2 import LEFT_OUT
+from tao_runtime.data.cosmos_predict2 import to_library as library_name
 from tao_runtime.data.cosmos_predict2 import to_original as original_name
 from tao_runtime.engine.clip_source import ClipSource
 from tao_runtime.engine.dit import run_dit
@@ -37,11 +39,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "LEFT_OUT",
     "blocks",
     "build",
     "chance_loss",
     "disturb",
     "fresh_parameters",
+    "library_name",
     "loss",
     "num_tokens",
     "open_source",
