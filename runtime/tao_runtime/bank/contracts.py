@@ -14,6 +14,7 @@ from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import Result
+from tao_runtime.score.ship import ShipReport
 
 # schemas/<name>.schema.json
 CONTRACTS: Mapping[str, type[BaseModel]] = {
@@ -29,4 +30,5 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "audit": AuditReport,
     "doctor": Diagnosis,
     "fit": Fit,
+    "ship": ShipReport,
 }

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tao_runtime.cli import audit, doctor, loop, run
+from tao_runtime.cli.ship import ship
 
 app = typer.Typer(
     help="Post-train world models so that green means right: check, plan, train, evaluate, find gaps.",
@@ -21,6 +22,7 @@ app.add_typer(loop.dev, name="dev", hidden=True)
 app.command()(audit.audit)
 app.command()(doctor.doctor)
 app.command()(loop.gaps)
+app.command()(ship)
 app.command()(loop.demo)
 for command in (run.train, run.evaluate, run.inference, run.quantize):
     app.command()(command)
