@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tao_runtime.cli import audit, doctor, loop, run
+from tao_runtime.cli.prepare_general import prepare_data
 from tao_runtime.cli.ship import ship
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(loop.deft, name="deft")
 app.add_typer(loop.dev, name="dev", hidden=True)
+app.add_typer(prepare_data, name="prepare")
 app.command()(audit.audit)
 app.command()(doctor.doctor)
 app.command()(loop.gaps)

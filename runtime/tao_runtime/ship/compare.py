@@ -60,7 +60,7 @@ def compare_set(
     ]
     clips = [row[0].video or row[0].key for row in pairs]
     for side in judged:
-        _unparseable(side, faults)
+        _unparseable(side, gate, faults)
     versus = []
     for before, after in combinations(judged, 2):
         _identical(before, after, faults)
@@ -218,10 +218,10 @@ def _slices(before: Judged, after: Judged, changes: list[float], clips: list[str
     return tuple(sorted(found, key=lambda each: (each.difference.high or 0.0, each.difference.value or 0.0)))
 
 
-def _unparseable(side: Judged, faults: Collector) -> None:
+def _unparseable(side: Judged, gate: Gate, faults: Collector) -> None:
     n = len(side.rows)
     if n and side.unparseable > UNREADABLE * n:
-        saw = f"{side.unparseable:,} of {n:,} answers of {side.answers.model} cannot be read"
+        saw = f"{gate.name}: {side.unparseable:,} of {n:,} answers of {side.answers.model} cannot be read"
         fix = "look at them: a difference may be one of format; ask for the form of the answer, or raise max_tokens"
         faults.add(rules.UNPARSEABLE, saw, f"at most {UNREADABLE:.0%}", at=At(file=str(side.answers.file)), fix=fix)
 
@@ -245,7 +245,7 @@ def _explain(versus: Versus, gate: Gate, faults: Collector) -> None:
         faults.add(
             rules.WORSE, f"{who}: {versus.reason}", f"a loss surely within {gate.tolerance:.1%}", at=At(), fix=fix
         )
-    if versus.verdict == "cannot tell":
+    if versus.verdict == "cannot tell" and (gate.sound or versus.needed):  # else errors say why
         want = f"about {versus.needed:,} questions" if versus.needed else "a set that can tell"
         faults.add(rules.CANNOT_TELL, f"{who}: {versus.reason}", want, at=At())
     for each in versus.slices:

@@ -62,22 +62,21 @@ def judge_ship(sets: Sequence[ResultSet], options: Options) -> ShipReport:
 
 def overall(sets: Sequence[SetReport]) -> tuple[Verdict, str]:
     """Worst first: one set that is worse decides, then one that cannot tell; better is what the evaluation says."""
-    every = [(each, versus) for each in sets for versus in each.versus]
+    shipped = [each.name for each in sets if each.role == "evaluation" and _shipped(each).verdict == "better"]
+    gained = f"better on {', '.join(shipped)}"
     grave: tuple[Verdict, ...] = ("worse", "cannot tell")
     for verdict in grave:
         hit = [
             f"{each.name} ({versus.after} against {versus.before})"
-            for each, versus in every
+            for each in sets
+            for versus in each.versus
             if versus.verdict == verdict
         ]
         if hit:
-            return verdict, f"{verdict} on {', '.join(hit)}"
-    if not every:
-        return "cannot tell", "there is nothing to compare"
-    gains = [each.name for each in sets if each.role == "evaluation" and _shipped(each).verdict == "better"]
-    if gains:
-        return "better", f"better on {', '.join(gains)}, and worse on none"
-    return "same", "no set differs by more than the tolerance"
+            return verdict, f"{verdict} on {', '.join(hit)}" + (f"; {gained}" if shipped else "")
+    return (
+        ("better", f"{gained}, and worse on none") if shipped else ("same", "all differences are within the tolerance")
+    )
 
 
 def _shipped(each: SetReport) -> Versus:

@@ -70,12 +70,14 @@ def render_page(report: ShipReport, pictures: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(shown=shown, percent=percent, signed=signed)
+    environment.filters.update(shown=shown, sentence=sentence, percent=percent, signed=signed)
+    sides = [side for each in report.sets for side in each.sides]
     slices = [each.difference for versus in every for each in versus.slices[:MOST_SLICES]]
     return environment.get_template("page.html.jinja").render(
         report=report,
-        every=every,
         pictures=pictures,
+        models=tuple(dict.fromkeys(side.model for side in sides)),
+        weights=tuple(dict.fromkeys((side.model, side.path) for side in sides if side.path)),
         marks=MARKS,
         words=WORDS,
         scale=Scale([versus.difference for versus in every], report.tolerance),
@@ -90,6 +92,11 @@ def shown(text: str) -> str:
         char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else f"\\u{ord(char):04x}"
         for char in text
     )
+
+
+def sentence(text: str) -> str:
+    """Begin with a capital, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def percent(figure: Estimate) -> str:
