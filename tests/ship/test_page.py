@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -29,47 +31,11 @@ HOSTILE = (
     "word" * 5000,
 )
 ELEMENTS = set(
-    [
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "header",
-        "h1",
-        "h2",
-        "h3",
-        "p",
-        "small",
-        "b",
-        "i",
-        "br",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "div",
-        "span",
-        "section",
-        "svg",
-        "rect",
-        "line",
-        "circle",
-        "text",
-        "ul",
-        "li",
-        "article",
-        "img",
-        "dl",
-        "dt",
-        "dd",
-        "bdi",
-        "details",
-        "summary",
-    ]
+    re.findall(
+        r"\w+",
+        "html head meta title style body header h1 h2 h3 p small b i br table thead tbody tr th td div span section "
+        "svg rect line circle text ul li article img dl dt dd bdi details summary",
+    )
 )
 
 
@@ -119,7 +85,7 @@ def test_hostile_answers_stay_text(tmp_path: Path) -> None:
     assert not [name for _, attributes in tags.seen for name in attributes if name.startswith("on")]
     text = (tmp_path / "out/ship.html").read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    assert "49" not in text.split("{{ 7*7 }}")[0][-40:]
+    assert "{{ 7*7 }}{% for x in y %}" in text  # no template of ours
     assert not {"\u202e", "\x00", "\x1b"} & set(text)
     assert "\\u202egnp.exe" in text
     assert json.loads((tmp_path / "out/ship.json").read_text())["page"] == "ship.html"
@@ -193,25 +159,27 @@ def test_what_cannot_be_seen_is_shown() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1200])
-def test_in_a_browser(tmp_path: Path, width: int, scheme: str) -> None:
+def test_in_a_browser(tmp_path: Path) -> None:
     """No console message, nothing wider than the screen, every picture decodes, no script runs."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     browser = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip("no chromium on this machine")
-    page_path = with_clips(tmp_path / "clips") / "ship.html"
     write_ship(judged(tmp_path, hostile_rows(True), hostile_rows(False)), tmp_path / "hostile")
+    paths = (with_clips(tmp_path / "clips") / "ship.html", tmp_path / "hostile/ship.html")
     with playwright.sync_playwright() as run:
         chromium = run.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = chromium.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        for path in (page_path, tmp_path / "hostile/ship.html"):
+        for path, width, scheme in product(paths, (390, 1200), ("light", "dark")):
+            page = chromium.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+            said: list[str] = []
+            page.on("console", lambda message, said=said: said.append(message.text))
+            page.on("pageerror", lambda error, said=said: said.append(str(error)))
+            page.on("dialog", lambda dialog, said=said: said.append(dialog.message))
+            page.on("request", lambda request, said=said: said.append(request.url) if "http" in request.url else None)
             page.goto(path.as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert page.evaluate("[...document.images].every(each => each.complete && each.naturalWidth > 0)")
-        assert said == []
+            assert page.evaluate("document.images.length") == (9 if "clips" in path.parts else 0)
+            assert said == []
+            page.close()
         chromium.close()

@@ -6,9 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tao_runtime.cli.run import checked, need_engine
-from tao_runtime.engine.general_set import make_general_set
-from tao_runtime.engine.hub import fetch_missing
-from tao_runtime.engine.ship import evaluate_models, general_overrides
 from tao_runtime.preflight.prepare import Prepared
 from tao_runtime.score.ship import Model
 from tao_runtime.ship.judge import ResultSet
@@ -18,6 +15,10 @@ def evaluate_all(
     models: Mapping[Model, str], spec: Path, general: list[Path], *, out: Path, nproc: int | None
 ) -> list[ResultSet]:
     """Ask the evaluation, then each general set; without one a small set is made, so that everybody has one."""
+
+    from tao_runtime.engine.general_set import make_general_set
+    from tao_runtime.engine.hub import fetch_missing
+    from tao_runtime.engine.ship import evaluate_models, general_overrides
 
     def prepare(path: Path, overrides: list[str]) -> Prepared:
         prepared = checked("evaluate", path, overrides, nproc=nproc)
