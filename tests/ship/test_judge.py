@@ -28,7 +28,17 @@ def test_worse_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     finding = next(each for each in report.findings if each.rule == "ship/worse")
     assert finding.saw.startswith("evaluation: tuned against base: -50.0% [")
     assert finding.fix is not None and "general data" in finding.fix.text
-    assert "ship/slice-worse" in rules(report)  # right and down were lost as a whole
+    assert "ship/slice-worse" not in rules(report)  # the set is named, so its slices need not be
+
+
+def test_a_slice_that_was_lost_is_named_where_the_set_is_better(tmp_path: Path) -> None:
+    report = judged(tmp_path, rows("1000" * 30), rows("0111" * 30))
+    assert (report.verdict, report.ok) == ("better", True)
+    finding = next(each for each in report.findings if each.rule == "ship/slice-worse")
+    assert finding.saw.endswith("'Which way?', truth 'left': 100% before, 0% after")
+    worst = report.sets[0].versus[0].slices[0]
+    assert (worst.ground_truth, worst.lost, worst.gained) == ("left", 30, 0)
+    assert worst.p_adjusted == pytest.approx(4 * worst.p)
 
 
 def test_equal_models_on_enough_questions_are_the_same(tmp_path: Path) -> None:

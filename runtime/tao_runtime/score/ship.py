@@ -71,6 +71,7 @@ class Versus(Frozen):
     needed: int | None = Field(default=None, description="questions that would tell; null: it is told, or none would")
     slices: tuple[SliceDifference, ...] = Field(default=(), description="worst first")
     num_slices: int = 0
+    num_changed: int = Field(description="questions whose figure changed")
     flips: tuple[Flip, ...] = Field(default=(), description="examples, lost ones first")
 
 

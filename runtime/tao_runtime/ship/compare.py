@@ -152,6 +152,7 @@ def _versus(before: Judged, after: Judged, clips: list[str], gate: Gate) -> Vers
         needed=questions_needed(difference, tolerance=gate.tolerance) if told == "cannot tell" else None,
         slices=slices[:MAX_SLICES],
         num_slices=len(slices),
+        num_changed=gained + lost,
         flips=choose_flips(before.rows, after.rows, changes, roots=_roots(before, after), limit=gate.examples),
     )
 
@@ -248,7 +249,7 @@ def _explain(versus: Versus, gate: Gate, faults: Collector) -> None:
     if versus.verdict == "cannot tell" and (gate.sound or versus.needed):  # else errors say why
         want = f"about {versus.needed:,} questions" if versus.needed else "a set that can tell"
         faults.add(rules.CANNOT_TELL, f"{who}: {versus.reason}", want, at=At())
-    for each in versus.slices:
+    for each in versus.slices if versus.verdict != "worse" else ():  # a set that is worse has been named already
         if each.p_adjusted < FALSE_ALARM and (each.difference.value or 0.0) < 0:
             asked = f"{each.question!r}, " if each.question else ""
             saw = f"{who}: {asked}truth {each.ground_truth!r}: {each.before:.0%} before, {each.after:.0%} after"
