@@ -15,7 +15,7 @@ RANK = {
     "plan": 4,
     "preflight": 5,
     "audit": 6,  # left of bank, which renders its codes and the schema of its report
-    **dict.fromkeys(("bank", "deft", "automl", "jobs"), 7),
+    **dict.fromkeys(("bank", "deft", "ship", "automl", "jobs"), 7),
     "engine": 8,
     "cli": 9,
 }

@@ -15,6 +15,7 @@ from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import Result
+from tao_runtime.score.ship import ShipReport
 
 # schemas/<name>.schema.json
 CONTRACTS: Mapping[str, type[BaseModel]] = {
@@ -31,4 +32,5 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "manifest": Manifest,
     "doctor": Diagnosis,
     "fit": Fit,
+    "ship": ShipReport,
 }

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from tao_runtime.cli import audit, convert, doctor, export, loop, run
+from tao_runtime.cli.prepare_general import prepare_data
+from tao_runtime.cli.ship import ship
 
 app = typer.Typer(
     help="Post-train world models so that green means right: check, plan, train, evaluate, find gaps.",
@@ -18,11 +20,13 @@ app = typer.Typer(
 )
 app.add_typer(loop.deft, name="deft")
 app.add_typer(loop.dev, name="dev", hidden=True)
+app.add_typer(prepare_data, name="prepare")
 app.command()(audit.audit)
 app.command()(doctor.doctor)
 app.command()(export.export)
 app.command()(convert.convert)
 app.command()(loop.gaps)
+app.command()(ship)
 app.command()(loop.demo)
 for command in (run.train, run.evaluate, run.inference, run.quantize):
     app.command()(command)

@@ -95,3 +95,14 @@ class Spec(Section):
     @abstractmethod
     def output_dir(self) -> str:
         """Where the run is written."""
+
+    def acting_on(self, model: str, *, base: str, output_dir: str) -> tuple[str, ...]:
+        """Return overrides for the same run of another model into another place; none: this action has no such thing.
+
+        `base`: what `model` is an adapter of; empty: it is whole.
+        """
+        return ()
+
+    def any_question(self) -> tuple[str, ...]:
+        """Return overrides under which questions of every kind are judged, and answers are short."""
+        return ()

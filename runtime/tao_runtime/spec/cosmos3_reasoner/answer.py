@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -72,6 +73,14 @@ class EvaluateSpec(ReasonerSpec):
 
     def models(self) -> tuple[ModelRef, ...]:
         return self.model.refs()
+
+    def acting_on(self, model: str, *, base: str, output_dir: str) -> tuple[str, ...]:
+        place = PurePath(output_dir)
+        job = (f"job.output_root={place.parent}", "job.project=", "job.group=", f"job.name={place.name}")
+        return (f"model.path={model}", f"model.base_path={base}", *job)
+
+    def any_question(self) -> tuple[str, ...]:
+        return ("evaluate.task=", "evaluate.limit=-1")
 
 
 class Question(Section):
