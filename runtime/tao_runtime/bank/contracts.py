@@ -8,8 +8,11 @@ from pydantic import BaseModel
 
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
+from tao_runtime.ingest.fetch import FetchPlan
+from tao_runtime.ingest.lock import HubLock
 from tao_runtime.plan.memory.fit import Fit
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.preflight.access import AccessReport
 from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.metrics import MetricsReport
@@ -29,4 +32,7 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "audit": AuditReport,
     "doctor": Diagnosis,
     "fit": Fit,
+    "access": AccessReport,
+    "fetch": FetchPlan,
+    "hub-lock": HubLock,
 }

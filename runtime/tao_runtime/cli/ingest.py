@@ -1,0 +1,129 @@
+"""Commands that bring models and data here: prepare t5, videophy2, llava_ov, fetch; and access, which only asks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tao_runtime.data.access import AccessFacts
+    from tao_runtime.ingest.lock import HubLock
+    from tao_runtime.spec.base import Spec as AnySpec
+
+Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides: key.path=value", metavar="[KEY=VALUE]...")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Lock = Annotated[
+    Path | None, typer.Option("--lock", help="Lock file of commits; default: hub.lock.json in --out, or here.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for each answer of the hub.")]
+
+prepare = typer.Typer(
+    help="Bring models and data here, in the layouts that specs name. Every command goes on where it was stopped.",
+    no_args_is_help=True,
+)
+
+
+def access(
+    spec: Spec,
+    overrides: Overrides = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nobody: prove that a run would fetch nothing, or say what it would.")
+    ] = False,
+    lock: Lock = None,
+    timeout: Timeout = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Say of all that a spec needs of the hub whether it is here, and if not whether it may be had.
+
+    Models, tokenizers, text encoders, data, and what libraries fetch without any key for it. Tells a token that is
+    missing or refused (401) from a licence that is not accepted (403), and names its page. Asks HF_ENDPOINT where set.
+
+    tao-run access --spec train.toml
+
+    tao-run access --spec train.toml --offline
+    """
+    from tao_runtime.cli import show_ingest
+    from tao_runtime.preflight.access import judge_access
+
+    loaded, facts, _ = _look(spec, overrides or [], offline=offline, lock=lock, timeout=timeout)
+    report = judge_access(facts, family=loaded.family, action=loaded.action)
+    show_ingest.access(report, as_json=as_json)
+    raise typer.Exit(int(report.exit_code))
+
+
+@prepare.command("fetch")
+def fetch_command(
+    recipe: Annotated[Path, typer.Argument(help="A spec: a file of your own, or skills/*/assets/recipes/*.toml.")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to fetch to; default: the hub's cache.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched, in bytes; fetch nothing.")
+    ] = False,
+    lock: Lock = None,
+    timeout: Timeout = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Fetch model, tokenizer, text encoder and data of a recipe, at pinned commits.
+
+    Says how many bytes first, and whether the disk holds them. A commit that nothing pins is written to the lock file,
+    which later fetches obey. Ends with the key=value overrides that make the recipe use what came.
+
+    tao-run prepare fetch recipe.toml --dry-run
+
+    tao-run prepare fetch recipe.toml --out models
+    """
+    from tao_runtime.cli import show_ingest
+    from tao_runtime.ingest.fetch import fetch, locked_repos, plan_fetch
+    from tao_runtime.ingest.lock import NAME, add_to_lock
+
+    place = lock or (out or Path()) / NAME
+    loaded, facts, known = _look(recipe, overrides or [], offline=False, lock=place, timeout=timeout)
+    plan = plan_fetch(facts, known, out=out, family=loaded.family, action=loaded.action)
+    if not plan.ok or dry_run:
+        show_ingest.fetch_plan(plan, as_json=as_json)
+        raise typer.Exit(int(plan.exit_code))
+    show_ingest.fetch_plan(plan, as_json=False, to_stderr=True)
+    add_to_lock(place, locked_repos(plan))
+    with counting("fetching, bytes") as progress:
+        fetch(plan, facts.hub, out=out, progress=progress)
+    loaded, facts, known = _look(recipe, overrides or [], offline=False, lock=place, timeout=timeout)
+    plan = plan_fetch(facts, known, out=out, family=loaded.family, action=loaded.action)
+    show_ingest.fetched(plan, place, as_json=as_json)
+    raise typer.Exit(int(plan.exit_code))
+
+
+def _look(
+    spec: Path, overrides: list[str], *, offline: bool, lock: Path | None, timeout: float
+) -> tuple[AnySpec, AccessFacts, HubLock]:
+    from tao_runtime.data.access import look_at_access
+    from tao_runtime.data.hub import Hub
+    from tao_runtime.ingest.lock import NAME, read_lock
+    from tao_runtime.spec.load import load_spec
+
+    loaded, known = load_spec(spec, overrides), read_lock(lock or Path(NAME))
+    with counting("asking") as progress:
+        facts = look_at_access(
+            loaded, hub=Hub(timeout_s=timeout), offline=offline, locked=known.as_locked(), progress=progress
+        )
+    return loaded, facts, known
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show on a terminal how far it is, and how long it will take."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
