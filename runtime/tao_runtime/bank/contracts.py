@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
+from tao_runtime.ingest.embeddings import EmbeddingReport
 from tao_runtime.ingest.fetch import FetchPlan
 from tao_runtime.ingest.lock import HubLock
 from tao_runtime.plan.memory.fit import Fit
@@ -33,6 +34,7 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "doctor": Diagnosis,
     "fit": Fit,
     "access": AccessReport,
+    "embeddings": EmbeddingReport,
     "fetch": FetchPlan,
     "hub-lock": HubLock,
 }

@@ -98,6 +98,35 @@ def fetch_command(
     raise typer.Exit(int(plan.exit_code))
 
 
+@prepare.command("t5")
+def t5_command(
+    folder: Annotated[Path, typer.Argument(help="Folder with videos/ and metas/, or a JSONL with one clip a line.")],
+    prompt: Annotated[str | None, typer.Option("--prompt", help="One caption for all clips that have none.")] = None,
+    model: Annotated[str, typer.Option("--model", help="Encoder: org/name on the hub, or a folder.")] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what was converted and does not say its encoder.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Captions at a time.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Embed the captions of clips with T5, a safetensors file each in t5_xxl/, where training looks for them.
+
+    A file says its caption and its encoder: one of another text or encoder is made again, the rest is left alone.
+    Pickles of other trainers are read without running them, and converted; .pt files are loaded as weights only.
+
+    tao-run prepare t5 datasets/robot
+
+    tao-run prepare t5 datasets/robot --prompt "A video of sks teal robot." --model models/t5
+    """
+    from tao_runtime.cli import show_ingest
+    from tao_runtime.engine.embed import Request, embed_captions
+    from tao_runtime.spec.structured.world_hub import T5
+
+    report = embed_captions(Request(folder, model or T5.repo, prompt, again, batch_size))
+    show_ingest.embeddings(report, as_json=as_json)
+    raise typer.Exit(int(report.exit_code))
+
+
 def _look(
     spec: Path, overrides: list[str], *, offline: bool, lock: Path | None, timeout: float
 ) -> tuple[AnySpec, AccessFacts, HubLock]:

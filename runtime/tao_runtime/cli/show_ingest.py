@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tao_runtime.cli.show import COLOURS
 from tao_runtime.errors import Finding
+from tao_runtime.ingest.embeddings import EmbeddingReport
 from tao_runtime.ingest.fetch import FetchPlan
 from tao_runtime.preflight.access import AccessReport, AssetLine
 
@@ -84,3 +85,13 @@ def fetched(plan: FetchPlan, lock: Path, *, as_json: bool) -> None:
     print(f"all files are in {plan.target}; commits in {lock}" if plan.done else f"not all files came to {plan.target}")
     if plan.overrides:
         print("use them with: " + " ".join(plan.overrides))
+
+
+def embeddings(report: EmbeddingReport, *, as_json: bool) -> None:
+    """Print what was embedded."""
+    if as_json:
+        print(report.model_dump_json(by_alias=True, indent=1))
+        return
+    print_findings(report.findings, Console(highlight=False))
+    cut = f", {report.cut:,} of them cut" if report.cut else ""
+    print(f"{report.folder}: {report.embedded:,} embedded{cut}, {report.converted:,} converted, {report.kept:,} kept")
