@@ -11,6 +11,7 @@ from tao_runtime.errors import Finding
 from tao_runtime.ingest.embeddings import EmbeddingReport
 from tao_runtime.ingest.fetch import FetchPlan
 from tao_runtime.ingest.lock import HubLock
+from tao_runtime.ingest.videophy2 import VideoPhy2Report
 from tao_runtime.plan.memory.fit import Fit
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 from tao_runtime.preflight.access import AccessReport
@@ -37,4 +38,5 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "embeddings": EmbeddingReport,
     "fetch": FetchPlan,
     "hub-lock": HubLock,
+    "videophy2": VideoPhy2Report,
 }

@@ -127,6 +127,47 @@ def t5_command(
     raise typer.Exit(int(report.exit_code))
 
 
+@prepare.command("videophy2")
+def videophy2_command(
+    table: Annotated[
+        str, typer.Argument(help="CSV, parquet or JSONL of rated videos; or org/name[@commit] of a data set.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to make: meta.json, media/, text/.")],
+    file: Annotated[str, typer.Option("--file", help="Which table of the data set, if it has several.")] = "",
+    score: Annotated[str, typer.Option("--score", help="Column that is learned: pc, sa or joint.")] = "pc",
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="Question of every clip; default: one that fits the score.")
+    ] = "",
+    caption: Annotated[bool, typer.Option("--caption", help="Put the row's caption after the question.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first rows.")] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for a whole clip.")] = 60.0,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Clips at a time.")] = 8,
+    max_failures: Annotated[
+        float, typer.Option("--max-failures", min=0, max=1, help="Share of rows that may fail.")
+    ] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """Make a VideoPhy-2 folder from its table: fetch the clips, write a conversation for each.
+
+    Rows that fail are counted by reason and listed in failures.jsonl; the same command tries only those again. Every
+    clip is opened before it counts.
+
+    tao-run prepare videophy2 videophysics/videophy2_train --out examples/data/videophysics/videophy2_train
+
+    tao-run prepare videophy2 videophysics/videophy2_test --out examples/data/videophysics/videophy2_val
+    """
+    from tao_runtime.cli import show_ingest
+    from tao_runtime.ingest.tables import find_table
+    from tao_runtime.ingest.videophy2 import Request, prepare_videophy2
+
+    place = find_table(table, file=file)
+    request = Request(place, out, score, prompt, caption, limit, timeout, workers, max_failures)
+    with counting("clips") as progress:
+        report = prepare_videophy2(request, progress)
+    show_ingest.videophy2(report, as_json=as_json)
+    raise typer.Exit(int(report.exit_code))
+
+
 def _look(
     spec: Path, overrides: list[str], *, offline: bool, lock: Path | None, timeout: float
 ) -> tuple[AnySpec, AccessFacts, HubLock]:

@@ -12,6 +12,7 @@ from tao_runtime.cli.show import COLOURS
 from tao_runtime.errors import Finding
 from tao_runtime.ingest.embeddings import EmbeddingReport
 from tao_runtime.ingest.fetch import FetchPlan
+from tao_runtime.ingest.videophy2 import VideoPhy2Report
 from tao_runtime.preflight.access import AccessReport, AssetLine
 
 
@@ -95,3 +96,14 @@ def embeddings(report: EmbeddingReport, *, as_json: bool) -> None:
     print_findings(report.findings, Console(highlight=False))
     cut = f", {report.cut:,} of them cut" if report.cut else ""
     print(f"{report.folder}: {report.embedded:,} embedded{cut}, {report.converted:,} converted, {report.kept:,} kept")
+
+
+def videophy2(report: VideoPhy2Report, *, as_json: bool) -> None:
+    """Print what was made."""
+    if as_json:
+        print(report.model_dump_json(by_alias=True, indent=1))
+        return
+    for reason, count in report.failures.items():
+        print(f"{count:>8,}  {reason}")
+    print_findings(report.findings, Console(highlight=False))
+    print(f"{report.folder}: {report.clips:,} clips of {report.rows:,} rows ({report.kept:,} were there)")
