@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 GOOD, STRANGER = "hf_" + "g" * 34, "hf_" + "s" * 34  # a token with every licence, and one with none
 COMMIT = "1" * 40
@@ -51,6 +51,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def _paths(self) -> list[str] | None:
+        """Return the paths that are asked about; None: all of a folder."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not body:
+            return None
+        if self.headers.get("Content-Type", "").startswith("application/json"):
+            return list(json.loads(body)["paths"])
+        return parse_qs(body.decode()).get("paths", [])
+
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path).strip("/")
         self.hub.asked.append(f"{self.command} /{path}")
@@ -73,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def _plain(self, path: str) -> None:
@@ -109,9 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
         if refused is not None and refused[1] != "GatedRepo":  # what a gated repository holds is listed to all
             return self._refuse(refused)
         repo = self.hub.repos[name]
-        revision = parts[4] if parts[3:4] == ["revision"] else "main"
+        revision = parts[4] if len(parts) > 4 else "main"
         if revision not in {"main", repo.commit}:
             return self._send(404, b"", X_Error_Code="RevisionNotFound")
+        if parts[3:4] in (["tree"], ["paths-info"]):
+            entries = list(_entries(repo, "/".join(parts[5:]), self._paths()))
+            return self._send(200, json.dumps(entries).encode(), Content_Type="application/json")
         siblings = [{"rfilename": file, "size": len(data)} for file, data in repo.files.items()]
         body = {"id": name, "sha": repo.commit, "gated": "auto" if repo.gated else False, "siblings": siblings}
         return self._send(200, json.dumps(body | {"private": repo.private}).encode(), Content_Type="application/json")
@@ -128,17 +143,29 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(404, b"", X_Error_Code="EntryNotFound")
         data = repo.files[file]
         digest = hashlib.sha256(data).hexdigest()
-        first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
+        first, _, last = (self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")
+        start, end = int(first), min(int(last or len(data)), len(data) - 1)
         headers = {"ETag": f'"{digest}"', "X_Repo_Commit": repo.commit, "Accept_Ranges": "bytes"}
-        if first:
-            headers["Content_Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
-        return self._send(206 if first else 200, data[first:], **headers)
+        if "Range" in self.headers:
+            headers["Content_Range"] = f"bytes {start}-{end}/{len(data)}"
+        return self._send(206 if "Range" in self.headers else 200, data[start : end + 1], **headers)
 
     def _refuse(self, refused: tuple[int, str]) -> None:
         status, code = refused
         message = {"GatedRepo": "Access is restricted.", "": "Invalid credentials in Authorization header"}
         headers = {"X_Error_Code": code} if code else {}
         self._send(status, b"", X_Error_Message=message.get(code, "Repository not found"), **headers)
+
+
+def _entries(repo: Repo, folder: str, paths: list[str] | None) -> Iterator[dict[str, Any]]:
+    """Yield what the hub tells of files and folders: those in a folder, or those that are asked about."""
+    inside = [name for name in repo.files if not folder or name.startswith(f"{folder}/")]
+    for name in inside if paths is None else [path for path in paths if path in repo.files]:
+        oid = hashlib.sha1(repo.files[name]).hexdigest()
+        yield {"type": "file", "path": name, "size": len(repo.files[name]), "oid": oid}
+    for path in paths or ():
+        if any(name.startswith(f"{path}/") for name in repo.files):
+            yield {"type": "directory", "path": path, "oid": "0" * 40}
 
 
 @contextmanager

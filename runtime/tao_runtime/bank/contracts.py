@@ -10,6 +10,7 @@ from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
 from tao_runtime.ingest.embeddings import EmbeddingReport
 from tao_runtime.ingest.fetch import FetchPlan
+from tao_runtime.ingest.llava_ov import StreamState
 from tao_runtime.ingest.lock import HubLock
 from tao_runtime.ingest.videophy2 import VideoPhy2Report
 from tao_runtime.plan.memory.fit import Fit
@@ -38,5 +39,6 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "embeddings": EmbeddingReport,
     "fetch": FetchPlan,
     "hub-lock": HubLock,
+    "stream": StreamState,
     "videophy2": VideoPhy2Report,
 }

@@ -168,6 +168,32 @@ def videophy2_command(
     raise typer.Exit(int(report.exit_code))
 
 
+@prepare.command("llava_ov")
+def llava_ov_command(
+    source: Annotated[str, typer.Argument(help="org/name[@commit] of a data set, or a folder of its parquet files.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to fill with parquet files: DATASET_PATH of the recipe.")],
+    rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows to bring. More may be asked for later.")],
+    subset: Annotated[str, typer.Option("--subset", help="Which part of the data set, if it has several.")] = "",
+    split: Annotated[str, typer.Option("--split")] = "train",
+    text_rows: Annotated[bool, typer.Option("--text-rows", help="Also rows without a picture.")] = False,
+    part_rows: Annotated[int, typer.Option("--part-rows", min=1, help="Rows of a file.")] = 1000,
+    as_json: Json = False,
+) -> None:
+    """Stream rows of LLaVA-OneVision, or of any data set with its columns, into the folder that training reads.
+
+    Only the rows that are wanted are brought, not the data set. Stopped, the same command goes on at the same row, at
+    the same commit.
+
+    tao-run prepare llava_ov lmms-lab/LLaVA-OneVision-Data --subset "ai2d(gpt4v)" --rows 4000 --out data/llava_ov
+    """
+    from tao_runtime.cli import show_ingest
+    from tao_runtime.ingest.llava_ov import Request, stream_rows
+
+    with counting("rows") as progress:
+        state = stream_rows(Request(source, out, rows, subset, split, text_rows, part_rows), progress)
+    show_ingest.streamed(state, out, as_json=as_json)
+
+
 def _look(
     spec: Path, overrides: list[str], *, offline: bool, lock: Path | None, timeout: float
 ) -> tuple[AnySpec, AccessFacts, HubLock]:

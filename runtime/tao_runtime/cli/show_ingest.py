@@ -12,6 +12,7 @@ from tao_runtime.cli.show import COLOURS
 from tao_runtime.errors import Finding
 from tao_runtime.ingest.embeddings import EmbeddingReport
 from tao_runtime.ingest.fetch import FetchPlan
+from tao_runtime.ingest.llava_ov import StreamState
 from tao_runtime.ingest.videophy2 import VideoPhy2Report
 from tao_runtime.preflight.access import AccessReport, AssetLine
 
@@ -107,3 +108,13 @@ def videophy2(report: VideoPhy2Report, *, as_json: bool) -> None:
         print(f"{count:>8,}  {reason}")
     print_findings(report.findings, Console(highlight=False))
     print(f"{report.folder}: {report.clips:,} clips of {report.rows:,} rows ({report.kept:,} were there)")
+
+
+def streamed(state: StreamState, out: Path, *, as_json: bool) -> None:
+    """Print how many rows there are."""
+    if as_json:
+        print(state.model_dump_json(by_alias=True, indent=1))
+        return
+    left = "".join(f"; left out {count:,}: {reason}" for reason, count in state.left_out.items())
+    end = ", which are all there are" if state.ended else ""
+    print(f"{out}: {state.rows:,} rows in {state.parts:,} files{end}{left}")
