@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +17,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("datasets")
 
+from fake_hub import COMMIT, FakeHub, Repo, serve
 from tao_runtime.cli.app import app
 from tao_runtime.data.probe import probe_dataset
 from tao_runtime.errors import InputError
@@ -123,3 +127,19 @@ def test_the_command_says_how_many(source: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*words, "--json"])
     assert done.exit_code == 0 and json.loads(done.stdout)["rows"] == 5
     assert "5 rows in 1 files" in CliRunner().invoke(app, words).stdout
+
+
+@pytest.mark.slow
+def test_a_data_set_of_the_hub_is_streamed_at_its_commit(source: Path, tmp_path: Path) -> None:
+    """In a process of its own: the library reads HF_ENDPOINT when it is imported."""
+    files = {path.name: path.read_bytes() for path in source.iterdir()}
+    with serve(FakeHub({"org/ov": Repo(files, kind="dataset")})) as hub:
+        env = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
+        words = [sys.executable, "-c", "from tao_runtime.cli import main; main()", "prepare", "llava_ov", "org/ov"]
+        for rows in ("3", "6"):
+            options = ["--rows", rows, "--part-rows", "3", "--out", str(tmp_path / "out"), "--json"]
+            done = subprocess.run([*words, *options], env=env, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["revision"] == COMMIT
+        assert ids(tmp_path / "out") == ["r02", "r03", "r04", "r05", "r06", "r07"]
+        assert not any("train-2" in line for line in hub.asked), "files that no row was wanted of stay where they are"
