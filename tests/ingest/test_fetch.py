@@ -17,7 +17,7 @@ from tao_runtime.cli.app import app
 from tao_runtime.data.access import look_at_access
 from tao_runtime.data.hub import Hub, HubFile, chosen_files
 from tao_runtime.ingest.fetch import plan_fetch
-from tao_runtime.ingest.lock import HubLock
+from tao_runtime.ingest.lock import HubLock, LockedFile, LockedRepo, add_to_lock, read_lock
 from tao_runtime.spec.hub_asset import HubAsset
 from tao_runtime.spec.load import load_spec
 
@@ -138,6 +138,18 @@ def _with_size(one, size: int):
     from dataclasses import replace
 
     return replace(one, files=tuple(HubFile(file.name, size) for file in one.files))
+
+
+def test_a_lock_keeps_its_commits_and_gains_files(tmp_path: Path) -> None:
+    def entry(commit: str, *names: str) -> LockedRepo:
+        return LockedRepo(kind="model", revision=commit * 40, files=tuple(LockedFile(name=name) for name in names))
+
+    path = tmp_path / "hub.lock.json"
+    add_to_lock(path, {"a/b": entry("1", "x"), "c/d": entry("1", "x")})
+    add_to_lock(path, {"a/b": entry("1", "y"), "c/d": entry("2", "y"), "e/f": entry("3", "z")})
+    repos = read_lock(path).repos
+    assert [file.name for file in repos["a/b"].files] == ["x", "y"]
+    assert repos["c/d"] == entry("1", "x") and repos["e/f"] == entry("3", "z")
 
 
 def test_a_broken_lock_is_refused(hub: FakeHub, tmp_path: Path) -> None:

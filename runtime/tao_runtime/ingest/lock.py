@@ -56,8 +56,16 @@ def read_lock(path: Path) -> HubLock:
 
 
 def add_to_lock(path: Path, repos: Mapping[str, LockedRepo]) -> None:
-    """Add repositories to a lock file; those that are in it stay as they are."""
-    known = read_lock(path)
-    lock = HubLock(repos={**repos, **known.repos})
+    """Add repositories and files to a lock file; a commit that is in it stays, whatever it is."""
+    known = read_lock(path).repos
+    lock = HubLock(repos={**known, **{repo: _joined(known.get(repo), entry) for repo, entry in repos.items()}})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (lock.model_dump_json(by_alias=True, indent=1) + "\n").encode())
+
+
+def _joined(known: LockedRepo | None, entry: LockedRepo) -> LockedRepo:
+    """Return an entry with the files of both, where they are of one commit: another recipe may want others of it."""
+    if known is None or known.revision != entry.revision:
+        return known or entry
+    files = {file.name: file for file in (*known.files, *entry.files)}
+    return known.model_copy(update={"files": tuple(files.values())})
