@@ -178,3 +178,20 @@ def test_the_videophy2_layout(tmp_path: Path, style: str) -> None:
     assert [finding.rule for finding in facts.findings] == ["dataset/meta-entry"] * 2 and facts.num_usable == 1
     record = read_record("videophy2", facts.annotation, int(facts.columns.offset[0]), int(facts.columns.size[0]))
     assert record["video"] == "media/a.mp4" and len(record["conversations"]) == 2  # type: ignore[arg-type]
+
+
+def test_videophy2_as_upstream_prepares_it(tmp_path: Path) -> None:
+    make_clip(tmp_path / "media" / "video_0001.mp4")
+    (tmp_path / "text").mkdir()
+    parts = [{"type": "video", "video": "video_0"}, {"type": "text", "text": "How plausible, from 1 to 5?"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": [{"type": "text", "text": "4"}]}]
+    (tmp_path / "text" / "conversation_0001.json").write_text(json.dumps({"conversations": turns}))
+    entry = {"id": "conversation_0001", "media": "media/video_0001.mp4", "conversation": "text/conversation_0001.json"}
+    (tmp_path / "meta.json").write_text(json.dumps([entry, {**entry, "id": "b", "conversation": "../x.json"}]))
+    facts = probe_dataset(ref(tmp_path, "videophy2"))
+    assert [finding.rule for finding in facts.findings] == ["dataset/meta-entry"] and facts.num_usable == 1
+    record = read_record("videophy2", facts.annotation, int(facts.columns.offset[0]), int(facts.columns.size[0]))
+    assert record["conversations"] == [
+        {"from": "user", "value": "<video>\nHow plausible, from 1 to 5?"},
+        {"from": "assistant", "value": "4"},
+    ]

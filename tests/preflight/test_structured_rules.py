@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from factory import make_clip, write_annotations
 from structured import TASKS, StructuredProject
+from tao_runtime.data.t5 import Encoder, write_embedding
 from tao_runtime.preflight.rule import RULES
 
 VISION, REASONER, TEXT, VIDEO = "cosmos3_vision", "cosmos3_reasoner", "cosmos_predict1", "cosmos_predict2"
@@ -50,6 +52,12 @@ def long_answer(world: StructuredProject) -> None:
     write_annotations(world.data, old)
 
 
+def other_encoder(world: StructuredProject) -> None:
+    (world.data / "t5_xxl").mkdir()
+    path, caption = world.data / "t5_xxl" / "0.safetensors", (world.data / "metas" / "0.txt").read_text()
+    write_embedding(path, np.zeros((2, 1024), np.float16), caption=caption, encoder=Encoder("org/other", "0" * 64))
+
+
 SHARD, REPLICATE = (
     "model__parallelism__data_parallel_shard_degree",
     "model__parallelism__data_parallel_replicate_degree",
@@ -87,6 +95,7 @@ BAD: list[tuple[str, str, Break, str]] = [
     ("video/conditioning", VIDEO, lambda w: w.set(model__max_num_conditional_frames=0), "at least min_num"),
     ("video/caption-length", VISION, lambda w: w.set(dataloader_train__max_caption_tokens=5), "6 captions may be"),
     ("video/embedding-missing", TEXT, lambda w: w.set(model__text_encoder=""), "no text encoder, and 6 clips"),
+    ("video/embedding-encoder", VIDEO, other_encoder, "clips embedded by org/other, whose weights are not those of"),
     ("video/request", TEXT, ask(prompt=""), "neither prompt nor prompts_path"),
     ("video/request", TEXT, ask(input_path="a.mp4"), "this model makes video from text alone"),
     ("video/request", VIDEO, ask(input_path=""), "the picture or clip that the video goes on from"),

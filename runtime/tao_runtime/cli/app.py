@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tao_runtime.cli import audit, convert, doctor, export, loop, run
-from tao_runtime.cli.prepare_general import prepare_data
+from tao_runtime.cli import audit, convert, doctor, export, ingest, loop, run
+from tao_runtime.cli.prepare_general import general
 from tao_runtime.cli.ship import ship
 
 app = typer.Typer(
@@ -20,7 +20,9 @@ app = typer.Typer(
 )
 app.add_typer(loop.deft, name="deft")
 app.add_typer(loop.dev, name="dev", hidden=True)
-app.add_typer(prepare_data, name="prepare")
+ingest.prepare.command()(general)
+app.add_typer(ingest.prepare, name="prepare")
+app.command()(ingest.access)
 app.command()(audit.audit)
 app.command()(doctor.doctor)
 app.command()(export.export)

@@ -7,15 +7,7 @@ from typing import Annotated
 
 import typer
 
-prepare_data = typer.Typer(no_args_is_help=True)
 
-
-@prepare_data.callback()
-def group() -> None:
-    """Make data sets."""
-
-
-@prepare_data.command()
 def general(
     out: Annotated[Path, typer.Option(help="Directory of annotations.json and media/.")],
     per_question: Annotated[int, typer.Option(min=4, help="Records of each of the three questions.")] = 120,

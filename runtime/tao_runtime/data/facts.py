@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_runtime.data.source_video import Cut
+from tao_runtime.data.t5 import Encoder
 from tao_runtime.errors import Finding
 
 MediaKind = Literal["video", "image"]
@@ -66,6 +67,7 @@ class WindowColumns:
     caption_bytes: npt.NDArray[np.int32]  # [W] UTF-8 bytes of the caption; 0: none
     structured: npt.NDArray[np.bool_]  # [W] the caption is JSON
     embedded: npt.NDArray[np.bool_]  # [N] a caption embedding lies beside the clip, and is one
+    encoders: tuple[Encoder, ...] = ()  # whose the embeddings are, as far as they say
 
 
 @dataclass(frozen=True, slots=True)

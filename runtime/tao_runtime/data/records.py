@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from tao_runtime.data.captions import caption_of
 from tao_runtime.data.llava_parquet import parquet_sha256, read_row
+from tao_runtime.data.t5 import find_embedding
 from tao_runtime.data.video_folder import folder_sha256, read_clip, read_file
+from tao_runtime.data.video_jsonl import embedding_stem
 from tao_runtime.data.videophy2 import read_entry, videophy2_sha256
 from tao_runtime.errors import InputError
 
@@ -99,7 +101,9 @@ def read_caption(place: ClipPlace, position: int, window: int) -> ClipText:
     caption = caption_of(windows[window]) if isinstance(windows, list) else None
     if caption is None:
         raise InputError(f"{place.annotation}: window {window} of {place.file[position]} has no caption")
-    return ClipText(caption.text, caption.structured)
+    stem = embedding_stem(place.annotation, str(record["vision_path"]), window)
+    embedding = find_embedding(stem.parent, stem.name)
+    return ClipText(caption.text, caption.structured, str(embedding) if embedding else None)
 
 
 def read_record(layout: str, annotation: Path, offset: int, size: int) -> Mapping[str, object]:

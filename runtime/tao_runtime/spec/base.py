@@ -11,6 +11,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from tao_runtime.spec.hub_asset import HubAsset
+
 
 class Section(BaseModel):
     """A table of a spec. Unknown keys are refused; values never change after loading, and are never coerced."""
@@ -55,6 +57,9 @@ class Spec(Section):
     aliases: ClassVar[Mapping[str, str]] = {}
     # Keys that decide whether a run is the run that was meant: what to give them, and why.
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {}
+
+    # What the family's specs need of the hub: where a path comes from, and what libraries fetch without any key for it.
+    hub: ClassVar[tuple[HubAsset, ...]] = ()
 
     # True: this action is meant where the keys fit several.
     assumed: ClassVar[bool] = False

@@ -211,6 +211,25 @@ def embedding_missing(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Prob
 
 
 @rule(
+    "video/embedding-encoder",
+    "error",
+    families=VIDEO,
+    actions=("train",),
+    source="clips without an embedding are embedded by the spec's encoder, and inference reads prompts with it",
+)
+def embedding_encoder(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """Embeddings beside the clips come from the text encoder of the spec, where both say who they are."""
+    data, model = facts.datasets.get("train"), facts.models.get("text_encoder")
+    if data is None or data.windows is None or model is None or model.weights_sha256 is None:
+        return
+    for encoder in data.windows.encoders:
+        if encoder.sha256 is not None and encoder.sha256 != model.weights_sha256:
+            saw = f"clips embedded by {encoder.name}, whose weights are not those of {model.location}"
+            fix = "embed the clips with it (tao-run prepare t5), or name the other encoder"
+            yield Problem("model.text_encoder", saw, "one encoder for all text", fix, file=str(data.annotation))
+
+
+@rule(
     "video/request",
     "error",
     families=VIDEO,

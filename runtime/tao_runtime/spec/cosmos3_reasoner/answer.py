@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tao_runtime.spec.base import DatasetRef, ModelRef, Section
+from tao_runtime.spec.cosmos3_reasoner.hub import HUB
 from tao_runtime.spec.cosmos3_reasoner.train import ConversationKeys, Frames, ReasonerJob, ReasonerSpec
 from tao_runtime.spec.field import (
     REQUIRED,
@@ -19,6 +20,7 @@ from tao_runtime.spec.field import (
     Text,
     table,
 )
+from tao_runtime.spec.hub_asset import pin_of
 from tao_runtime.spec.structured.field import OURS, Dtype, key
 
 Metric = Literal["bleu", "rouge", "bertscore"]
@@ -34,8 +36,9 @@ class AnsweringModel(Section):
 
     def refs(self) -> tuple[ModelRef, ...]:
         """Return what is loaded, as the rest of the package names it."""
-        model = ModelRef("model", self.path, "model.path")
-        return (model, ModelRef("base_model", self.base_path, "model.base_path")) if self.base_path else (model,)
+        model = ModelRef("model", self.path, "model.path", pin_of(HUB, self.path))
+        base = ModelRef("base_model", self.base_path, "model.base_path", pin_of(HUB, self.base_path))
+        return (model, base) if self.base_path else (model,)
 
 
 class Answers(Section):
