@@ -12,6 +12,7 @@ from tao_runtime.plan.memory.fit import Fit
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
+from tao_runtime.score.clip_results import VideoResults
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import Result
 
@@ -26,6 +27,7 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "video-inference-plan": VideoInferencePlan,
     "result": Result,
     "metrics": MetricsReport,
+    "video-results": VideoResults,
     "audit": AuditReport,
     "doctor": Diagnosis,
     "fit": Fit,

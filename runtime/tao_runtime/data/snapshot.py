@@ -19,6 +19,7 @@ MAX_HEADER_BYTES: Final = 100_000_000  # the safetensors format refuses longer h
 _WEIGHTS = "model.safetensors"
 _STEMS: Final = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
 PIPELINE, NETWORK = "model_index.json", "transformer"  # a folder of diffusers, and the network in it
+VIDEO_TOKENIZER = "vae"  # and beside it
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -95,6 +96,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         is_adapter=is_adapter,
         weights_sha256=weights_digest(folder, shards) if whole else None,
         text_length=_text_length(directory),
+        tokenizer=read_json(directory / VIDEO_TOKENIZER / "config.json"),
     )
 
 
