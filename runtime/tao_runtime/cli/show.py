@@ -27,6 +27,8 @@ from tao_runtime.spec.families import Family
 from tao_runtime.spec.load import dump_spec, load_spec
 
 SHOWN = 10  # answers of an inference
+FIGURES = ("accuracy", "balanced_accuracy", "f1", "off_by_one_accuracy", "pearson", "spearman")
+CORRELATIONS = ("pearson", "spearman")  # no shares of anything
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -97,8 +99,10 @@ def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
 def _figures(path: Path) -> list[str]:
     """Return the headline figures of an evaluation, with intervals, and how many answers could not be read."""
     found = MetricsReport.model_validate_json(path.read_text())
-    names = [name for name in ("accuracy", "balanced_accuracy", "f1") if name in found.metrics]
-    lines = [f"{name} {interval(found.metrics[name])}" for name in names]
+    names = [name for name in FIGURES if name in found.metrics]
+    lines = [
+        f"{name} {(clip_page.interval if name in CORRELATIONS else interval)(found.metrics[name])}" for name in names
+    ]
     return [*lines, f"{found.correct} of {found.n} right, {found.unparseable} unparseable, {found.missing} missing"]
 
 
@@ -108,19 +112,14 @@ def _video_figures(path: Path) -> list[str]:
     counts, loss = found.counts, found.loss
     lines = [f"  {counts.judged} of {counts.records} clips judged, {counts.unreadable} unreadable"]
     if loss is not None:
-        said = [f"loss {clip_page.interval(loss.tuned)}"]
-        if loss.baseline is not None:
-            said += [
-                f"baseline {clip_page.interval(loss.baseline)}",
-                f"difference {clip_page.interval(loss.difference)}",
-            ]
+        beside = [] if loss.baseline is None else [("baseline", loss.baseline), ("difference", loss.difference)]
+        said = [f"{name} {clip_page.interval(each)}" for name, each in [("loss", loss.tuned), *beside]]
         lines.append("  " + "  ".join(said))
-    for name, figures in (("video tokenizer", found.reconstruction), *found.given.items()):
+    given = {f"{who}, given frames": figures for who, figures in found.given.items()}
+    for name, figures in {"video tokenizer": found.reconstruction, **given}.items():
         if figures:
             psnr, ssim = clip_page.interval(figures["psnr"], 2), clip_page.interval(figures["ssim"], 3)
-            lines.append(
-                f"  {name}{'' if figures is found.reconstruction else ', given frames'}: PSNR {psnr}  SSIM {ssim}"
-            )
+            lines.append(f"  {name}: PSNR {psnr} dB  SSIM {ssim}")
     return lines
 
 
