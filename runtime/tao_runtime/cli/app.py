@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tao_runtime.cli import audit, doctor, loop, run
+from tao_runtime.cli import audit, curve, doctor, loop, run
 
 app = typer.Typer(
     help="Post-train world models so that green means right: check, plan, train, evaluate, find gaps.",
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.add_typer(loop.deft, name="deft")
 app.add_typer(loop.dev, name="dev", hidden=True)
 app.command()(audit.audit)
+app.command()(curve.curve)
 app.command()(doctor.doctor)
 app.command()(loop.gaps)
 app.command()(loop.demo)

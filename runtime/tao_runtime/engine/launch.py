@@ -18,6 +18,7 @@ from tao_runtime.data.families import PromptOptions, dry_family
 from tao_runtime.engine.clip_launch import clip_ledgers, held_out_ledgers, no_ledgers
 from tao_runtime.engine.cluster import Cluster
 from tao_runtime.engine.commits import list_commits, read_json, write_atomically
+from tao_runtime.engine.curves import CURVE, draw_run
 from tao_runtime.engine.lock import alone_in
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import find_start
@@ -73,7 +74,11 @@ def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Clu
         for label, ledger in ledgers.items():
             ledger.save(run_dir / LEDGER.format(label=label))
         write_inputs(run_dir, spec, plan, report, world=world)
-        run_workers(run_dir, plan.action, world, cluster)
+        try:
+            run_workers(run_dir, plan.action, world, cluster)
+        finally:  # also of a run that was stopped, or failed: there its curve is looked at first
+            if isinstance(plan, TrainPlan) and (why := draw_run(run_dir)) is not None:
+                print(f"{CURVE} was not drawn: {why}", file=sys.stderr)
     return run_dir
 
 
