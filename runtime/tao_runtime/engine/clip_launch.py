@@ -10,6 +10,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.snapshot import PIPELINE
 from tao_runtime.errors import Finding, FindingsError, Fix
 from tao_runtime.plan.clip_ledger import ClipLedger, make_clip_ledger
+from tao_runtime.plan.clip_time import sample_flops
 from tao_runtime.plan.model import TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 
 
@@ -20,7 +21,11 @@ def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
         FindingsError: the base is no pipeline folder, or clips of a micro-batch differ in frame rate.
     """
     assert plan.data.clips is not None
-    ledgers = {"train": make_clip_ledger(plan.data.train, facts.datasets["train"], plan.data.clips)}
+    ledgers = {
+        "train": make_clip_ledger(
+            plan.data.train, facts.datasets["train"], plan.data.clips, flops=sample_flops(plan, facts)
+        )
+    }
     findings = [*_base(plan, facts), *_skipped(plan), *_rates(plan, ledgers["train"])]
     if findings:
         raise FindingsError(findings)

@@ -10,6 +10,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
+from tao_runtime.plan.clip_time import with_time
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
@@ -41,7 +42,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
     longest, record = longest_clip(facts, "train", rules)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -69,6 +70,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         ema=structured.make_ema(spec.model.ema),
         recompute=structured.make_recompute(spec.model),
     )
+    return with_time(plan, facts)
 
 
 def pack_tokens(spec: TrainSpec) -> int | None:

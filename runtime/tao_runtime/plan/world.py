@@ -12,6 +12,7 @@ from tao_runtime.data.t5 import MAX_TOKENS, WIDTH
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
+from tao_runtime.plan.clip_time import with_time
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
@@ -113,7 +114,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
     longest, record = longest_clip(facts, "train", rules)
     base = facts.models.get("model")
     lora = structured.make_lora(model.lora_rank, model.lora_alpha, world.targets)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -148,6 +149,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         ema=structured.make_ema(model.ema),
         recompute=structured.make_recompute(model),
     )
+    return with_time(plan, facts)
 
 
 def plan_world_evaluate(
