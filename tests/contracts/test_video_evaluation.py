@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from video_runs import make_material, run_dir, write_evaluate_spec, write_video_spec
 
@@ -16,6 +18,7 @@ from runs import tao
 
 torch = pytest.importorskip("torch")
 
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -24,6 +27,7 @@ from tao_runtime.engine.demo.guardrail import NoGuardrail
 from tao_runtime.engine.evaluate_clips import evaluate_clips
 from tao_runtime.engine.generate import load_tuned, pipeline_module
 from tao_runtime.engine.run_dir import LEDGER
+from tao_runtime.engine.video_file import write_video
 from tao_runtime.errors import FindingsError, RunError
 from tao_runtime.preflight.prepare import prepare
 
@@ -149,21 +153,51 @@ def test_a_folder_that_is_no_commit_is_refused(family: str, material: Path, tmp_
         held_out_ledgers(plan, prepared.facts)
 
 
-def test_a_clip_that_does_not_decode_is_counted(family: str, material: Path, tmp_path: Path) -> None:
-    """Its header opens, its frames do not: it has a reason in the place of losses, and the others have theirs."""
+def test_what_is_not_judged_is_counted(family: str, material: Path, tmp_path: Path) -> None:
+    """One clip is too short for a sample; of another the header opens and the frames do not. The others are judged."""
     copy = tmp_path / "material"
     shutil.copytree(material, copy)
-    broken = sorted((copy / "clips/videos").iterdir())[2]
-    content = bytearray(broken.read_bytes())
+    files = sorted((copy / "clips/videos").iterdir())
+    write_video(files[0], np.zeros((3, 64, 64, 3), np.uint8), fps=16)
+    content = bytearray(files[2].read_bytes())
     start = content.index(b"mdat") + 4
     end = content.index(b"moov", start) - 4 if b"moov" in content[start:] else len(content)
     content[start:end] = bytes(end - start)
-    broken.write_bytes(content)
+    files[2].write_bytes(content)
     found = judge_here(family, copy, tmp_path, evaluate__num_videos=0)
-    assert found["counts"]["unreadable"] == 1 and found["counts"]["judged"] == CLIPS - 1
-    assert found["clips"][2]["losses"] == {} and broken.name in found["clips"][2]["error"]
+    counts = found["counts"]
+    assert counts == {"records": 26, "judged": CLIPS - 1, "unreadable": 1, "without_sample": 1, "not_asked": 25 - CLIPS}
+    assert found["dropped"] == {"too-short": 1}
+    assert [clip["record"] for clip in found["clips"]] == [1, 2, 3, 4, 5]
+    assert found["clips"][1]["losses"] == {} and files[2].name in found["clips"][1]["error"]
     assert all(clip["losses"] for clip in found["clips"] if clip["record"] != 2)
     assert found["loss"]["tuned"]["n"] == CLIPS - 1
+
+
+def test_an_adapter_is_judged_as_its_merged_model(family: str, material: Path, tmp_path: Path) -> None:
+    """And beside its base, without being told to."""
+    demo = importlib.import_module(f"tao_runtime.engine.demo.{family}").demo()
+    network = demo.load(material / "base").transformer
+    layers = "add_q_proj" if family == "cosmos3_vision" else "attn1.to_q"
+    adapted = get_peft_model(network, LoraConfig(r=2, target_modules=[layers], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    shutil.copytree(material / "base", tmp_path / "merged")
+    merged = adapted.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged/transformer")
+    found = {}
+    for name, model in {
+        "adapter": {"model__path": str(tmp_path / "adapter"), "model__base_path": str(material / "base")},
+        "merged": {"model__path": str(tmp_path / "merged"), "model__baseline_path": str(material / "base")},
+    }.items():
+        (tmp_path / name).mkdir(exist_ok=True)
+        asked = {"evaluate__limit": 2, "evaluate__num_videos": 1, "evaluate__num_reconstructions": 0}
+        found[name] = judge_here(family, material, tmp_path / name, **asked, **model)
+    for one, other in zip(found["adapter"]["clips"], found["merged"]["clips"], strict=True):
+        assert one["losses"]["tuned"] == pytest.approx(other["losses"]["tuned"], rel=1e-5)
+        assert one["losses"]["baseline"] == other["losses"]["baseline"] != one["losses"]["tuned"]
+    strips = [(tmp_path / name / "strips/000000-tuned.png").read_bytes() for name in found]
+    base = (tmp_path / "adapter/strips/000000-baseline.png").read_bytes()
+    assert strips[0] == strips[1] != base
 
 
 def test_videos_are_made_and_shown(family: str, judged: dict[str, Any]) -> None:
