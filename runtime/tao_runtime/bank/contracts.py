@@ -19,6 +19,7 @@ from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, Video
 from tao_runtime.preflight.access import AccessReport
 from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
+from tao_runtime.score.clip_results import VideoResults
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import Result
 from tao_runtime.score.ship import ShipReport
@@ -34,6 +35,7 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "video-inference-plan": VideoInferencePlan,
     "result": Result,
     "metrics": MetricsReport,
+    "video-results": VideoResults,
     "audit": AuditReport,
     "manifest": Manifest,
     "doctor": Diagnosis,

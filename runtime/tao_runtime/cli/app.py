@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tao_runtime.cli import audit, convert, doctor, export, ingest, loop, run
+from tao_runtime.cli import audit, convert, curve, doctor, export, ingest, loop, run
 from tao_runtime.cli.prepare_general import general
 from tao_runtime.cli.ship import ship
 
@@ -24,6 +24,7 @@ ingest.prepare.command()(general)
 app.add_typer(ingest.prepare, name="prepare")
 app.command()(ingest.access)
 app.command()(audit.audit)
+app.command()(curve.curve)
 app.command()(doctor.doctor)
 app.command()(export.export)
 app.command()(convert.convert)

@@ -41,7 +41,7 @@ def train(
 
 
 def evaluate(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
-    """Let a model answer every record of a data set, and judge the answers."""
+    """Judge a model on held-out data: its answers to every record, or its loss and videos for every clip."""
     run_action("evaluate", spec, overrides or [], How(nproc, as_json))
 
 
@@ -80,11 +80,10 @@ def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
     from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
-    from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoInferencePlan
 
     if fetch_missing(prepared.spec.models(), prepared.facts, family=prepared.spec.family):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
-    assert isinstance(prepared.plan, TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan)
+    assert prepared.plan is not None
     run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, cluster=cluster or ALONE)
     if cluster is not None and cluster.rank:
         return

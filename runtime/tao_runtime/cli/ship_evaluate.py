@@ -23,7 +23,7 @@ def evaluate_all(
     def prepare(path: Path, overrides: list[str]) -> Prepared:
         prepared = checked("evaluate", path, overrides, nproc=nproc)
         need_engine(prepared.spec.family, "evaluate")
-        if fetch_missing(prepared.spec.models(), prepared.facts):
+        if fetch_missing(prepared.spec.models(), prepared.facts, family=prepared.spec.family):
             prepared = checked("evaluate", path, overrides, nproc=nproc)
         return prepared
 

@@ -19,12 +19,16 @@ from tao_runtime.deft.table import interval
 from tao_runtime.engine.commits import write_atomically
 from tao_runtime.errors import InputError
 from tao_runtime.preflight.report import Report
+from tao_runtime.score import clip_page
+from tao_runtime.score.clip_results import VIDEO_RESULTS_NAME, VideoResults
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import RESULTS_NAME, read_results
 from tao_runtime.spec.families import Family
 from tao_runtime.spec.load import dump_spec, load_spec
 
 SHOWN = 10  # answers of an inference
+FIGURES = ("accuracy", "balanced_accuracy", "f1", "off_by_one_accuracy", "pearson", "spearman")
+CORRELATIONS = ("pearson", "spearman")  # no shares of anything
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -82,6 +86,8 @@ def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
         f"{name} {record['metrics'][name]:.4f}" for name in ("train/loss", "val/avg_loss") if name in record["metrics"]
     ]
     figures += _figures(run_dir / "metrics.json") if "metrics" in record["outputs"] else []
+    if record["outputs"].get("results") == VIDEO_RESULTS_NAME:
+        lines += _video_figures(run_dir / VIDEO_RESULTS_NAME)
     if record["action"] == "inference" and "results" in record["outputs"]:
         lines += [f"  {row.video_id}: {row.response}" for row in islice(read_results(run_dir / RESULTS_NAME), SHOWN)]
     if figures:
@@ -93,9 +99,28 @@ def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
 def _figures(path: Path) -> list[str]:
     """Return the headline figures of an evaluation, with intervals, and how many answers could not be read."""
     found = MetricsReport.model_validate_json(path.read_text())
-    names = [name for name in ("accuracy", "balanced_accuracy", "f1") if name in found.metrics]
-    lines = [f"{name} {interval(found.metrics[name])}" for name in names]
+    names = [name for name in FIGURES if name in found.metrics]
+    lines = [
+        f"{name} {(clip_page.interval if name in CORRELATIONS else interval)(found.metrics[name])}" for name in names
+    ]
     return [*lines, f"{found.correct} of {found.n} right, {found.unparseable} unparseable, {found.missing} missing"]
+
+
+def _video_figures(path: Path) -> list[str]:
+    """Return what an evaluation of a video generator found, in lines."""
+    found = VideoResults.model_validate_json(path.read_text())
+    counts, loss = found.counts, found.loss
+    lines = [f"  {counts.judged} of {counts.records} clips judged, {counts.unreadable} unreadable"]
+    if loss is not None:
+        beside = [] if loss.baseline is None else [("baseline", loss.baseline), ("difference", loss.difference)]
+        said = [f"{name} {clip_page.interval(each)}" for name, each in [("loss", loss.tuned), *beside]]
+        lines.append("  " + "  ".join(said))
+    given = {f"{who}, given frames": figures for who, figures in found.given.items()}
+    for name, figures in {"video tokenizer": found.reconstruction, **given}.items():
+        if figures:
+            psnr, ssim = clip_page.interval(figures["psnr"], 2), clip_page.interval(figures["ssim"], 3)
+            lines.append(f"  {name}: PSNR {psnr} dB  SSIM {ssim}")
+    return lines
 
 
 def mined(manifest: Manifest, out: Path, *, as_json: bool) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
+from tao_runtime.data.clip_flops import ClipFlops, two_tower_flops
 from tao_runtime.data.clips import LatentGeometry
 
 # (height, width) by tier: VIDEO_RES_SIZE_INFO of the framework, for 16:9, 4:3, 1:1, 3:4, 9:16.
@@ -96,3 +98,8 @@ def original_names(size: str) -> list[str]:
 def library_targets(modules: str) -> tuple[str, ...]:
     """Return the layers that get adapters, from upstream's comma-separated names; unknown ones stay as they are."""
     return tuple(_ATTENTION.get(name.strip(), name.strip()) for name in modules.split(",") if name.strip())
+
+
+def clip_flops(config: Mapping[str, object]) -> ClipFlops | None:
+    """Return the arithmetic of a clip; None where the network's config does not say it."""
+    return two_tower_flops(config)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
+from tao_runtime.data.clip_flops import ClipFlops, dit_flops
 from tao_runtime.data.clips import LatentGeometry
 
 LATENT: Final = LatentGeometry(channels=16, temporal=8, spatial=8, patch=2)  # CV8x8x8 tokenizer, 1x2x2 patches
@@ -97,3 +99,8 @@ def library_targets(modules: str) -> tuple[str, ...]:
         scope, dot, layer = name.partition(".")
         found.append(f"{_SCOPES[scope]}.{layer}" if dot and scope in _SCOPES else _swap(name, _MLP))
     return tuple(found)
+
+
+def clip_flops(config: Mapping[str, object]) -> ClipFlops | None:
+    """Return the arithmetic of a clip, which has one noise level; None where the network's config does not say it."""
+    return dit_flops(config, time_per_token=False)

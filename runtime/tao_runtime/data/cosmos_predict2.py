@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
+from tao_runtime.data.clip_flops import ClipFlops, dit_flops
 from tao_runtime.data.clips import LatentGeometry
 
 LATENT: Final = LatentGeometry(channels=16, temporal=4, spatial=8, patch=2)  # Wan2.1 tokenizer, 1x2x2 patches
@@ -83,3 +85,8 @@ def library_targets(modules: str) -> tuple[str, ...]:
     """Return the layers that get adapters, from upstream's comma-separated names; unknown ones stay as they are."""
     table = {**_LAYER, **_MLP}
     return tuple(_swap(name.strip(), table) for name in modules.split(",") if name.strip())
+
+
+def clip_flops(config: Mapping[str, object]) -> ClipFlops | None:
+    """Return the arithmetic of a clip, whose frames have levels; None where the network's config does not say it."""
+    return dit_flops(config, time_per_token=True)

@@ -128,6 +128,7 @@ class ModelFacts:
     weights_sha256: str | None = None  # of headers and pieces (data/digest.py); None if not local or not whole
     is_file: bool = False  # one file of weights, not a directory
     text_length: int | None = None  # most tokens of a text, by the tokenizer that belongs to it
+    tokenizer: Mapping[str, object] = field(default_factory=dict)  # config of the video tokenizer beside it
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ _WEIGHTS = "model.safetensors"
 _STEMS: Final = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
 PIPELINE, NETWORK = "model_index.json", "transformer"  # a folder of diffusers, and the network in it
 SHARDED, CONTENTS = "model", "contents.json"  # weights in torch's distributed layout, and their table of contents
+VIDEO_TOKENIZER = "vae"  # and beside it
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -102,6 +103,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         is_adapter=is_adapter,
         weights_sha256=_digest(folder, shards, is_sharded=is_sharded) if whole else None,
         text_length=_text_length(directory),
+        tokenizer=read_json(directory / VIDEO_TOKENIZER / "config.json"),
     )
 
 

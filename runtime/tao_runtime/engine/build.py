@@ -101,14 +101,21 @@ def start_skipped(model: nn.Module, family: WetFamily, plan: TrainPlan, names: f
             put(by_name[name], value)
 
 
-def build_whole(family: WetFamily, plan: ModelPlan, device: torch.device) -> tuple[nn.Module, LoadReport]:
-    """Return a model to generate with: whole on one device, an adapter merged into its base."""
-    base = Path(plan.base_path or plan.path)
+def build_whole(
+    family: WetFamily, plan: ModelPlan, device: torch.device, *, packed: bool = False
+) -> tuple[nn.Module, LoadReport]:
+    """Return a model whole on one device, an adapter merged into its base: to generate with, or (packed) for its loss.
+
+    Parameters that no base holds have what training starts them from.
+    """
+    base = network_folder(Path(plan.base_path or plan.path))
     with init_empty_weights(include_buffers=False):
-        model = family.build(base, packed=False)
+        model = family.build(base, packed=packed)
     cast_parameters(model, DTYPES[plan.dtype])
     materialise(model, device)
-    report = load_base(model, base)
+    fresh = family.fresh_parameters(model)
+    report = load_base(model, base, added=frozenset(fresh))
+    start_fresh(model, fresh)
     if plan.base_path is not None:
         model = merged_adapter(model, Path(plan.path))
     return model.eval(), report

@@ -26,7 +26,8 @@ from tao_runtime.engine.run_dir import RunLog, RunRecord, now
 from tao_runtime.engine.video_file import write_video
 from tao_runtime.engine.video_vae import load_vae
 from tao_runtime.errors import Finding, InputError, RunError
-from tao_runtime.plan.model import VideoInferencePlan
+from tao_runtime.plan.diffusion import SamplerPlan
+from tao_runtime.plan.model import ModelPlan, VideoInferencePlan
 from tao_runtime.spec.base import ModelRef
 
 VIDEOS = "videos"
@@ -55,14 +56,15 @@ def generate_videos(plan: VideoInferencePlan, run_dir: Path, world: World) -> No
     """Make this rank's share of the videos; the main rank then says what there is. Collective."""
     log, started, clock = RunLog(run_dir, is_main=world.is_main), now(), time.monotonic()
     asked = list(requests(plan))
-    family = cast(PipelineModule, importlib.import_module(f"tao_runtime.engine.families.{plan.family}.pipeline"))
-    pipeline = _load(family, plan).to(world.device)
-    length = probe_model(ModelRef("model", str(Path(plan.model.path) / "text_encoder"), "model.path")).text_length
+    family = pipeline_module(plan.family)
+    tokenizer = {"vae": load_vae(Path(plan.tokenizer))} if plan.tokenizer is not None else {}
+    pipeline = load_tuned(family, plan.model, plan.sampler, **tokenizer).to(world.device)
+    length = text_length(Path(plan.model.path))
     (run_dir / VIDEOS).mkdir(parents=True, exist_ok=True)
     mine = asked[world.rank :: world.size]
     with StepProgress("videos", len(mine), enabled=world.is_main) as progress:
         for each in mine:
-            request = _request(plan, each, text_length=min(length or TEXT_LENGTH, TEXT_LENGTH))
+            request = _request(plan, each, text_length=length)
             with torch.no_grad():
                 frames_THWC = family.generate(pipeline, request)
             _write(run_dir / VIDEOS, plan, each, frames_THWC)
@@ -91,26 +93,35 @@ def generate_videos(plan: VideoInferencePlan, run_dir: Path, world: World) -> No
     )
 
 
-def _load(family: PipelineModule, plan: VideoInferencePlan) -> Any:
-    """Return the pipeline of the plan.
+def text_length(folder: Path) -> int:
+    """Return how many tokens a prompt is padded to: as many as its tokenizer says, at most those of training."""
+    length = probe_model(ModelRef("model", str(folder / "text_encoder"), "model.path")).text_length
+    return min(length or TEXT_LENGTH, TEXT_LENGTH)
+
+
+def load_tuned(family: PipelineModule, model: ModelPlan, sampler: SamplerPlan, **components: Any) -> Any:
+    """Return the pipeline of a folder, an adapter's being that of its base; `components` replace what it holds.
 
     Raises:
         RunError: the library's safety checker is not installed; released weights do not run without it.
     """
-    components: dict[str, Any] = {"dtype": DTYPES[plan.model.dtype]}
-    if plan.tokenizer is not None:
-        components["vae"] = load_vae(Path(plan.tokenizer))
+    folder = Path(model.base_path or model.path)
     try:
-        pipeline = family.load(Path(plan.model.path), **components)
+        pipeline = family.load(folder, dtype=DTYPES[model.dtype], **components)
     except ImportError as error:
         raise RunError(
-            f"{plan.model.path}: the safety checker of released weights, cosmos_guardrail, is not installed. Fix: pip "
+            f"{folder}: the safety checker of released weights, cosmos_guardrail, is not installed. Fix: pip "
             "install cosmos_guardrail, and accept the licence of its weights"
         ) from error
-    if plan.sampler.shift != 1.0:
+    if sampler.shift != 1.0:
         scheduler = pipeline.scheduler
-        pipeline.scheduler = type(scheduler).from_config(scheduler.config, flow_shift=plan.sampler.shift)
+        pipeline.scheduler = type(scheduler).from_config(scheduler.config, flow_shift=sampler.shift)
     return pipeline
+
+
+def pipeline_module(family: str) -> PipelineModule:
+    """Return the module that knows a family's pipeline."""
+    return cast(PipelineModule, importlib.import_module(f"tao_runtime.engine.families.{family}.pipeline"))
 
 
 def requests(plan: VideoInferencePlan) -> Iterator[Asked]:

@@ -10,6 +10,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
+from tao_runtime.plan.clip_time import with_time
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
@@ -22,7 +23,8 @@ from tao_runtime.plan.model import (
     VideoEvaluatePlan,
     VideoInferencePlan,
 )
-from tao_runtime.plan.video_answer import fixed_times, make_sampler, make_tuned, plan_video_inference
+from tao_runtime.plan.noise import fixed_times
+from tao_runtime.plan.video_answer import judged, make_sampler, plan_video_inference
 from tao_runtime.plan.world import LATENT_CACHE_BYTES, latent_of
 from tao_runtime.spec.cosmos3_vision import EvaluateSpec, InferenceSpec, TrainSpec
 from tao_runtime.spec.cosmos3_vision.train import ClipSource
@@ -40,7 +42,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
     longest, record = longest_clip(facts, "train", rules)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -68,6 +70,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         ema=structured.make_ema(spec.model.ema),
         recompute=structured.make_recompute(spec.model),
     )
+    return with_time(plan, facts)
 
 
 def pack_tokens(spec: TrainSpec) -> int | None:
@@ -132,13 +135,10 @@ def _diffusion(spec: TrainSpec, facts: Facts) -> DiffusionPlan:
 
 def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
     """Return the plan of an evaluation."""
-    rules, data, judge = clip_rules(spec.dataset), spec.dataset, spec.evaluate
+    rules, data, judge = clip_rules(spec.dataset, latent=latent_of(facts, dry.LATENT)), spec.dataset, spec.evaluate
     shift = dry.SHIFTS[data.resolution]
     return VideoEvaluatePlan(
-        family=spec.family,
-        spec_sha256=spec.sha256,
-        output_dir=spec.output_dir(),
-        model=make_tuned(spec.model, facts),
+        **judged(spec, facts),
         data=make_clip_dataset(facts, spec.datasets()[0], rules),
         clips=rules,
         diffusion=DiffusionPlan(
@@ -151,9 +151,6 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
         ),
         sampler=make_sampler(judge, shift=shift),
         noise_levels=fixed_times(judge.num_noise_levels, shift=shift),
-        num_videos=judge.num_videos,
-        limit=judge.limit if judge.limit > 0 else None,
-        world=facts.host.world_size or max(1, facts.host.num_gpus),
     )
 
 

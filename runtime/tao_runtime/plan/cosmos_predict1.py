@@ -8,7 +8,8 @@ from tao_runtime.data import cosmos_predict1 as dry
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
 from tao_runtime.plan.model import AnyPlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
-from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
+from tao_runtime.plan.noise import fixed_sigmas
+from tao_runtime.plan.video_answer import plan_video_inference
 from tao_runtime.plan.world import (
     World,
     clip_rules,
@@ -42,10 +43,11 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
 
 
 def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
-    """Return the plan of an evaluation."""
-    world = World(dry.LATENT, NOISE, ConditionPlan(frames={0: 1.0}, text_dropout=0.0))
+    """Return the plan of an evaluation: of each clip its first frames, so that every clip counts once."""
+    latent = latent_of(facts, dry.LATENT)
+    world = World(latent, NOISE, ConditionPlan(frames={0: 1.0}, text_dropout=0.0))
     levels = fixed_sigmas(spec.evaluate.num_noise_levels, mean=NOISE.mean, std=NOISE.std)
-    rules = clip_rules(spec.dataset, dry.LATENT, every_start=True)
+    rules = clip_rules(spec.dataset, latent, every_start=False).model_copy(update={"selection": "first"})
     return plan_world_evaluate(spec, facts, world, rules, levels)
 
 

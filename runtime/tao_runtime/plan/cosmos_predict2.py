@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from tao_runtime.data import cosmos_predict2 as dry
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
 from tao_runtime.plan.model import AnyPlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
-from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
+from tao_runtime.plan.noise import fixed_sigmas
+from tao_runtime.plan.video_answer import plan_video_inference
 from tao_runtime.plan.world import (
     World,
     clip_rules,
@@ -61,9 +63,11 @@ def _condition(low: int, high: int, *, sigma: float, dropout: float) -> Conditio
 
 def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
     """Return the plan of an evaluation: one latent frame is given, as where a picture is continued."""
-    world = World(dry.LATENT, NOISE, _condition(1, 1, sigma=1e-4, dropout=0.0))
-    levels = [sigma / (1 + sigma) for sigma in fixed_sigmas(spec.evaluate.num_noise_levels, mean=0.0, std=1.0)]
-    rules = clip_rules(spec.dataset, dry.LATENT, every_start=False).model_copy(update={"selection": "first"})
+    latent = latent_of(facts, dry.LATENT)
+    world = World(latent, NOISE, _condition(1, 1, sigma=1e-4, dropout=0.0))
+    frames = latent.frames(spec.dataset.num_frames)  # levels grow with the root of their number
+    levels = fixed_sigmas(spec.evaluate.num_noise_levels, mean=NOISE.mean, std=NOISE.std, factor=math.sqrt(frames))
+    rules = clip_rules(spec.dataset, latent, every_start=False).model_copy(update={"selection": "first"})
     return plan_world_evaluate(spec, facts, world, rules, levels)
 
 

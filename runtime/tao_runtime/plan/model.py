@@ -349,7 +349,13 @@ class VideoEvaluatePlan(Frozen):
     clips: ClipRules
     diffusion: DiffusionPlan
     sampler: SamplerPlan
-    noise_levels: tuple[float, ...] = Field(description="t of rectified_flow, sigma of edm; the same for every clip")
+    noise_levels: tuple[float, ...] = Field(
+        description="middles of equal shares of what training draws, in its unit: t of waver, else sigma"
+    )
+    commit: str | None = Field(default=None, description="weights of a training run, in the place of the model's")
+    averaged: bool = Field(default=True, description="of a commit, the averaged weights and not the live ones")
+    baseline: ModelPlan | None = Field(default=None, description="judged beside, on the same clips and noise")
+    num_reconstructions: int = 0
     num_videos: int
     limit: int | None
     world: int
@@ -378,5 +384,6 @@ class VideoInferencePlan(Frozen):
     world: int
 
 
-Plan = TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan  # that run here
-AnyPlan = Plan | VideoEvaluatePlan
+ClipsPlan = TrainPlan | VideoEvaluatePlan  # that read clips
+Plan = TrainPlan | EvaluatePlan | InferencePlan | VideoEvaluatePlan | VideoInferencePlan  # that run here
+AnyPlan = Plan

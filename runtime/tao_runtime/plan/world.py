@@ -12,6 +12,7 @@ from tao_runtime.data.t5 import MAX_TOKENS, WIDTH
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
+from tao_runtime.plan.clip_time import with_time
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
@@ -22,7 +23,7 @@ from tao_runtime.plan.model import (
     TrainPlan,
     VideoEvaluatePlan,
 )
-from tao_runtime.plan.video_answer import make_sampler, make_tuned
+from tao_runtime.plan.video_answer import judged, make_sampler
 from tao_runtime.spec.structured.world import FolderKeys
 
 PROMPT_FORMAT = "t5/caption"
@@ -55,7 +56,7 @@ def clip_rules(data: FolderKeys, latent: LatentGeometry, *, every_start: bool) -
 
 def latent_of(facts: Facts, default: LatentGeometry) -> LatentGeometry:
     """Return the geometry that the tokenizer's and the network's own files say; where they are silent, the family's."""
-    tokenizer, network = _config(facts, "tokenizer"), _config(facts, "model")
+    tokenizer, network = _config(facts, "tokenizer") or _beside(facts), _network(facts)
     patches = network.get("patch_size", [network.get("latent_patch_size")])
     said: dict[str, object] = {
         "channels": tokenizer.get("z_dim", tokenizer.get("latent_channels")),
@@ -71,9 +72,20 @@ def _config(facts: Facts, label: str) -> Mapping[str, object]:
     return model.config if model is not None else {}
 
 
+def _network(facts: Facts) -> Mapping[str, object]:
+    """The network's configuration: an adapter has that of its base."""
+    return _config(facts, "base_model") or _config(facts, "model")
+
+
+def _beside(facts: Facts) -> Mapping[str, object]:
+    """The configuration of the tokenizer in the model's own folder."""
+    model = facts.models.get("base_model") or facts.models.get("model")
+    return model.tokenizer if model is not None else {}
+
+
 def _text(facts: Facts, encoder: str | None) -> TextPlan:
     """Return how captions are embedded: as wide as the network takes them, as long as the encoder's tokenizer says."""
-    width, model = _config(facts, "model").get("text_embed_dim"), facts.models.get("text_encoder")
+    width, model = _network(facts).get("text_embed_dim"), facts.models.get("text_encoder")
     limit = model.text_length if model is not None and model.text_length else MAX_TOKENS
     return TextPlan(
         kind="t5", max_tokens=min(MAX_TOKENS, limit), width=width if type(width) is int else WIDTH, encoder=encoder
@@ -102,7 +114,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
     longest, record = longest_clip(facts, "train", rules)
     base = facts.models.get("model")
     lora = structured.make_lora(model.lora_rank, model.lora_alpha, world.targets)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -137,27 +149,21 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         ema=structured.make_ema(model.ema),
         recompute=structured.make_recompute(model),
     )
+    return with_time(plan, facts)
 
 
 def plan_world_evaluate(
     spec: Any, facts: Facts, world: World, rules: ClipRules, levels: Sequence[float]
 ) -> VideoEvaluatePlan:
     """Return the plan of an evaluation of a Predict family."""
-    judge = spec.evaluate
     places = {ref.label: structured.place(ref, facts) for ref in spec.models()}
     return VideoEvaluatePlan(
-        family=spec.family,
-        spec_sha256=spec.sha256,
-        output_dir=spec.output_dir(),
-        model=make_tuned(spec.model, facts),
+        **judged(spec, facts),
         data=make_clip_dataset(facts, spec.datasets()[0], rules),
         clips=rules,
         diffusion=_diffusion(
             world, spec.dataset, facts, places={"text_encoder": BESIDE_ENCODER, **places}, network="as loaded"
         ),
-        sampler=make_sampler(judge),
+        sampler=make_sampler(spec.evaluate),
         noise_levels=tuple(levels),
-        num_videos=judge.num_videos,
-        limit=judge.limit if judge.limit > 0 else None,
-        world=facts.host.world_size or max(1, facts.host.num_gpus),
     )

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from tao_runtime.data.facts import VisionGeometry
+    from tao_runtime.engine.clip_source import ClipSource
     from tao_runtime.engine.dist import World
     from tao_runtime.engine.export.layout import ExportLayout
     from tao_runtime.engine.samples import Item
     from tao_runtime.engine.source import Source
-    from tao_runtime.plan.model import GenerationPlan, TrainPlan
+    from tao_runtime.plan.model import ClipsPlan, GenerationPlan, TrainPlan
 
 
 # Tensors, and the few numbers and flags that the host must know without asking the device.
@@ -88,6 +89,13 @@ class ChatFamily(WetFamily, Protocol):
         """Return the new tokens [batch, new], padded after the end token."""
 
 
+class ClipFamily(WetFamily, Protocol):
+    """A family that makes video: its clips are read the same to train on and to be judged by."""
+
+    def open_source(self, plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+        """Open the data set `label` (train, eval) of a run through its ledger. Collective."""
+
+
 def wet_family(name: str) -> WetFamily:
     """Return the wet half of a family; importing it imports torch and its like."""
     return cast(WetFamily, importlib.import_module(f"tao_runtime.engine.families.{name}"))
@@ -96,3 +104,8 @@ def wet_family(name: str) -> WetFamily:
 def chat_family(name: str) -> ChatFamily:
     """Return the wet half of a family that answers."""
     return cast(ChatFamily, wet_family(name))
+
+
+def clip_family(name: str) -> ClipFamily:
+    """Return the wet half of a family that makes video."""
+    return cast(ClipFamily, wet_family(name))

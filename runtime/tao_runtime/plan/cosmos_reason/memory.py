@@ -11,7 +11,7 @@ import numpy as np
 from tao_runtime.data.cosmos_reason import bound_tokens, forward_flops
 from tao_runtime.data.facts import Facts, ModelFacts
 from tao_runtime.data.vision import SamplingPlan, lay_out
-from tao_runtime.plan.devices import peak_flops
+from tao_runtime.plan.devices import UTILISATION, peak_flops
 from tao_runtime.plan.memory.activations import Load
 from tao_runtime.plan.memory.estimate import BYTES, Loads, Setting, estimate_memory
 from tao_runtime.plan.memory.fit import Devices, Fit, Option, judge, nearest
@@ -23,7 +23,6 @@ from tao_runtime.spec.cosmos_reason.policy import Lora
 
 SAMPLED: Final = 2000  # records whose arithmetic is counted
 BYTES_PER_TOKEN: Final = 3.5  # of text, about
-UTILISATION: Final = (0.5, 0.35, 0.15)  # share of a device's peak that training reaches: best, usual, poor
 ORDER: Final[tuple[Recompute, ...]] = ("none", "selective", "full")
 
 

@@ -9,12 +9,11 @@ from tao_runtime.data.clips import REASONS, ClipRules
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import network_names
 from tao_runtime.errors import Severity
-from tao_runtime.plan.model import TrainPlan, VideoEvaluatePlan
+from tao_runtime.plan.model import ClipsPlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.preflight.structured import VIDEO
 from tao_runtime.preflight.structured.run import CP
 
-ClipsPlan = TrainPlan | VideoEvaluatePlan
 TRAINED: Final = ("train", "evaluate")
 
 

@@ -44,8 +44,8 @@ class AnsweringModel(Section):
 class Answers(Section):
     """How answers are generated, and judged."""
 
-    task: Literal["", "binary", "mcq", "text", "its_directionality"] = key(
-        "", "Kind of the questions. Empty: found from the ground truth.", since=OURS
+    task: Literal["", "binary", "mcq", "rating", "text", "its_directionality"] = key(
+        "", "Kind of the questions; rating: from 1 to 5. Empty: found from the ground truth.", since=OURS
     )
     max_tokens: PositiveInt = key(1024, "Longest answer.", unit="tokens", since=OURS)
     temperature: NonNegativeFloat = key(0.0, "Randomness. 0: always the likeliest token.", since=OURS)

@@ -20,6 +20,7 @@ from tao_runtime.data.cosmos3_vision import to_library as library_name
 from tao_runtime.data.cosmos3_vision import to_original as original_name
 from tao_runtime.data.records import read_caption
 from tao_runtime.engine.build import DTYPES
+from tao_runtime.engine.clip_setup import ClipSetup, clip_setup
 from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
 from tao_runtime.engine.dit_family import BROKEN, build_network, fresh_parameters, layout, num_tokens, part_of, weight
 from tao_runtime.engine.families import Batch
@@ -38,7 +39,7 @@ from tao_runtime.engine.objectives.flow_matching import FlowNoised, FlowRecipe
 from tao_runtime.errors import InputError
 from tao_runtime.plan.clip_ledger import ClipLedger
 from tao_runtime.plan.diffusion import DiffusionPlan
-from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.model import ClipsPlan
 
 if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
@@ -128,23 +129,21 @@ class CaptionTokens:
         return torch.tensor(found)
 
 
-def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+def open_source(plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
     """Open a data set of clips. Collective."""
-    ledger = open_ledger(plan, run_dir, label)
-    assert plan.diffusion is not None
-    recipe = recipe_of(plan.diffusion)
+    ledger, setup = open_ledger(run_dir, label), clip_setup(plan)
+    recipe = recipe_of(setup.diffusion)
     functions = ClipFunctions(
-        text=CaptionTokens(Path(plan.model.path) / TOKENIZER, plan.diffusion.text.max_tokens).ids,
+        text=CaptionTokens(setup.model / TOKENIZER, setup.diffusion.text.max_tokens).ids,
         draw=partial(flow_matching.draw, recipe=recipe),
-        collate=partial(collate, plan=plan, recipe=recipe),
+        collate=partial(collate, setup=setup, recipe=recipe),
     )
-    return ClipSource(ledger, plan, open_vae(plan, run_dir, world), functions)
+    return ClipSource(ledger, setup, open_vae(setup, run_dir, world), functions)
 
 
-def collate(items: Sequence[ClipItem], *, plan: TrainPlan, recipe: FlowRecipe) -> Batch:
+def collate(items: Sequence[ClipItem], *, setup: ClipSetup, recipe: FlowRecipe) -> Batch:
     """Return a pack. No sample: one small clip of zeros that weighs nothing, as every rank must run the network."""
-    clips, count = plan.data.clips, len(items)
-    assert clips is not None
+    clips, count = setup.rules, len(items)
     patch = clips.latent.patch
     if not items:
         zero = torch.zeros(clips.latent.channels, 1, patch, patch)
@@ -156,7 +155,7 @@ def collate(items: Sequence[ClipItem], *, plan: TrainPlan, recipe: FlowRecipe) -
     return {
         "items": tuple(items),
         "recipe": recipe,
-        "dtype": DTYPES[plan.precision.compute],
+        "dtype": DTYPES[setup.compute],
         "temporal": clips.latent.temporal,
         "turned": False,
         "weight": count,

@@ -11,6 +11,7 @@ from torch import nn
 from tao_runtime.data.cosmos_predict2 import LEFT_OUT
 from tao_runtime.data.cosmos_predict2 import to_library as library_name
 from tao_runtime.data.cosmos_predict2 import to_original as original_name
+from tao_runtime.engine.clip_setup import clip_setup
 from tao_runtime.engine.clip_source import ClipSource
 from tao_runtime.engine.dit import run_dit
 from tao_runtime.engine.dit_batch import Objective, open_clips
@@ -31,7 +32,7 @@ from tao_runtime.engine.families import Batch
 from tao_runtime.engine.objectives import rectified_flow
 from tao_runtime.engine.objectives.rectified_flow import RectifiedFlowRecipe, RectifiedNoised
 from tao_runtime.plan.diffusion import DiffusionPlan
-from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.model import ClipsPlan
 
 if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
@@ -74,11 +75,11 @@ def recipe_of(plan: DiffusionPlan) -> RectifiedFlowRecipe:
     )
 
 
-def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+def open_source(plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
     """Open a data set of clips. Collective."""
-    assert plan.diffusion is not None
-    objective = Objective(recipe_of(plan.diffusion), rectified_flow.draw, rectified_flow.noise, FIELDS)
-    return open_clips(plan, run_dir, label, world, objective=objective)
+    setup = clip_setup(plan)
+    objective = Objective(recipe_of(setup.diffusion), rectified_flow.draw, rectified_flow.noise, FIELDS)
+    return open_clips(setup, run_dir, label, world, objective=objective)
 
 
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
