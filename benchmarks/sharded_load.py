@@ -1,8 +1,8 @@
 """How much memory loading a base takes on each of two processes, against the size of the model.
 
 Prediction, before the first run: 0.55 of the model at the peak (half of it, its largest tensor twice, buffers).
-Target: at most 0.60. A random network of 0.87 GB in float32, as safetensors and in torch's distributed layout. Counted
-is anonymous memory beyond what the process had before: pages of files that are mapped can be taken back at any time, and
+Target: at most 0.60. A random network of 0.87 GB in float32, in safetensors and in torch's layout. Counted is
+anonymous memory beyond what the process had before: pages of files that are mapped can be taken back at any time, and
 are told apart.
 """
 
