@@ -10,8 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from tao_runtime.data.facts import Facts
 from tao_runtime.errors import Finding, FindingsError, Fix, RunError
 from tao_runtime.spec.base import ModelRef
-
-FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+from tao_runtime.spec.hub_asset import SNAPSHOT
 
 
 def fetch_missing(models: Iterable[ModelRef], facts: Facts, *, family: str) -> bool:
@@ -28,7 +27,7 @@ def fetch_missing(models: Iterable[ModelRef], facts: Facts, *, family: str) -> b
         if seen.is_file and ref.label == "model":
             raise FindingsError([_one_file(ref, family)])
         try:
-            snapshot_download(ref.location, revision=ref.revision, allow_patterns=FILES)
+            snapshot_download(ref.location, revision=ref.revision, allow_patterns=list(SNAPSHOT))
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise RunError(
