@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
+from tao_runtime.data.cosmos_reason import EIGHT_BILLION
 from tao_runtime.data.flops import vision_language_flops
 from tao_runtime.data.video_chat import (
     END_TOKENS,
@@ -32,6 +36,7 @@ __all__ = [
     "MEDIA_KEYS",
     "MEDIA_TAG",
     "MEDIA_TOKENS",
+    "NETWORKS",
     "PROMPT_FORMAT",
     "ROLES",
     "STEP_OVERHEAD",
@@ -54,3 +59,6 @@ __all__ = [
 PROMPT_FORMAT = "qwen3_vl/timestamps"  # the same architecture, and the same template
 
 forward_flops = vision_language_flops
+
+# The sizes of the published backbone, by its place on the hub.
+NETWORKS: Final[Mapping[str, Mapping[str, object]]] = {"Qwen/Qwen3-VL-8B-Instruct": EIGHT_BILLION}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from tao_runtime.data.cosmos3_reasoner import PROMPT_FORMAT
-from tao_runtime.data.facts import Facts, VisionGeometry
+from tao_runtime.data.cosmos3_reasoner import NETWORKS, PROMPT_FORMAT
+from tao_runtime.data.facts import Facts, ModelFacts, VisionGeometry
 from tao_runtime.data.video_chat import longest_record
 from tao_runtime.plan import structured
+from tao_runtime.plan.chat_costs import with_chat_costs
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
+from tao_runtime.plan.memory.network import vision_language_network
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
     AnyPlan,
@@ -38,7 +41,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     pack = None if data.max_samples_per_batch else data.max_sequence_length
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -63,6 +66,16 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         estimate=_estimate(spec, facts),
         recompute=structured.make_recompute(spec.model),
     )
+    model = architecture(facts)
+    return with_chat_costs(plan, facts, model, vision_language_network(model.config) if model is not None else None)
+
+
+def architecture(facts: Facts) -> ModelFacts | None:
+    """Return the model whose configuration counts; of the published one that is not on this machine, with it."""
+    model = facts.models.get("architecture") or facts.models.get("model")
+    if model is None or model.config:
+        return model
+    return replace(model, config=NETWORKS.get(model.location, {}))
 
 
 def _dataset(facts: Facts, ref: DatasetRef) -> DatasetPlan:

@@ -9,8 +9,13 @@ from tao_runtime.data.clips import ClipRules, LatentGeometry
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
+from tao_runtime.plan.clip_costs import ClipNetwork, config_of, with_costs
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
+from tao_runtime.plan.memory.activations import Activations
+from tao_runtime.plan.memory.estimate import BYTES
+from tao_runtime.plan.memory.tokenizer import WAN22, tokenizer_of
+from tao_runtime.plan.memory.two_towers import PackLoad, pack_activations, two_tower_network
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
     AnyPlan,
@@ -28,6 +33,10 @@ from tao_runtime.spec.cosmos3_vision import EvaluateSpec, InferenceSpec, TrainSp
 from tao_runtime.spec.cosmos3_vision.train import ClipSource
 
 TOKENIZER_BESIDE = "vae"  # folder of a model in the library's layout
+BYTES_PER_TOKEN = 4.0  # of a caption, about
+TEMPLATE_TOKENS = 40  # of chat, length and size around a caption
+TEXT_SPREAD = (0.5, 1.0, 3.0)  # many clips of a pack are shorter than the longest, and bring a caption each
+TEXT_SHARE = (0.0, 0.05, 0.15)  # of a pack's tokens, where no caption is known
 
 
 def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
@@ -40,7 +49,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
     longest, record = longest_clip(facts, "train", rules)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -68,6 +77,37 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         ema=structured.make_ema(spec.model.ema),
         recompute=structured.make_recompute(spec.model),
     )
+    return with_costs(plan, make_network(facts, spec.model.size))
+
+
+def make_network(facts: Facts, size: str) -> ClipNetwork | None:
+    """Return the network of a run for its memory: the base's, or the published one of its size."""
+    network = two_tower_network(config_of(facts, dry.NETWORKS.get(size)))
+    if network is None:
+        return None
+    data, model = facts.datasets.get("train"), facts.models.get("tokenizer")
+    caption = None if data is None or data.windows is None else data.windows.caption_bytes
+    text = float(caption.mean()) / BYTES_PER_TOKEN + TEMPLATE_TOKENS if caption is not None and len(caption) else None
+
+    def activations(plan: TrainPlan, place: int) -> Activations:
+        load = pack_load(plan, text, place)
+        mode, compute = plan.precision.activation_checkpointing, BYTES[plan.precision.compute]
+        return pack_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp)
+
+    config = model.config if model is not None else {}
+    tokenizer = tokenizer_of(config, model.num_parameters if model else None, WAN22)
+    return ClipNetwork(network, activations, dry.to_original, tokenizer)
+
+
+def pack_load(plan: TrainPlan, text: float | None, place: int) -> PackLoad:
+    """Return the largest pack of a plan. `text`: tokens of the mean caption; None: not known."""
+    longest, pack, most = plan.estimate.max_tokens, plan.batch.pack_tokens, plan.batch.max_samples
+    video = pack or (longest or 0) * plan.batch.micro
+    if pack and longest and most:
+        video = min(pack, longest * most)
+    if text is None or not longest:
+        return PackLoad(video, int(video * TEXT_SHARE[place]))
+    return PackLoad(video, int(video / longest * text * TEXT_SPREAD[place]))
 
 
 def pack_tokens(spec: TrainSpec) -> int | None:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from tao_runtime.data import cosmos_predict1 as dry
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
+from tao_runtime.plan.memory.tokenizer import CV8
 from tao_runtime.plan.model import AnyPlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
 from tao_runtime.plan.world import (
     World,
+    WorldCost,
     clip_rules,
     latent_of,
     plan_world_evaluate,
@@ -30,6 +32,17 @@ NOISE = NoisePlan(
     learned_variance=True,
 )
 
+# The uncertainty of the loss by noise level is trained with the network: a layer of 128 features.
+HEAD, ORIGINAL_HEAD = "log_variance.head.weight", "net.logvar.1.weight"
+
+
+def original_name(name: str) -> str:
+    """Return the name that a parameter has in upstream's code."""
+    return ORIGINAL_HEAD if name == HEAD else dry.to_original(name)
+
+
+COST = WorldCost(dry.NETWORKS, original_name, CV8, added={HEAD: (1, 128)})
+
 
 def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     """Return the plan of a training run."""
@@ -37,7 +50,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     noise = NOISE.model_copy(update={"loss_scale": model.loss_scale, "scale_by_frames": model.adjust_video_noise})
     condition = ConditionPlan(frames={0: 1.0}, text_dropout=model.text_dropout)
     latent = latent_of(facts, dry.LATENT)
-    world = World(latent, noise, condition, dry.library_targets(model.lora_target_modules))
+    world = World(latent, noise, condition, dry.library_targets(model.lora_target_modules), COST)
     return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, latent, every_start=True))
 
 

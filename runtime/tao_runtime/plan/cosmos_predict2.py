@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from tao_runtime.data import cosmos_predict2 as dry
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
+from tao_runtime.plan.memory.tokenizer import WAN21
 from tao_runtime.plan.model import AnyPlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
 from tao_runtime.plan.world import (
     World,
+    WorldCost,
     clip_rules,
     latent_of,
     plan_world_evaluate,
@@ -32,6 +34,8 @@ NOISE = NoisePlan(
     loss_scale=10.0,
 )
 
+COST = WorldCost(dry.NETWORKS, dry.to_original, WAN21, by_frame=True)
+
 
 def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     """Return the plan of a training run."""
@@ -49,7 +53,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     )
     condition = _condition(low, high, sigma=model.sigma_conditional, dropout=model.text_dropout)
     latent = latent_of(facts, dry.LATENT)
-    world = World(latent, noise, condition, dry.library_targets(model.lora_target_modules))
+    world = World(latent, noise, condition, dry.library_targets(model.lora_target_modules), COST)
     return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, latent, every_start=False))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tao_runtime.data.clips import ClipRules, LatentGeometry
@@ -11,8 +12,13 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.t5 import MAX_TOKENS, WIDTH
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
+from tao_runtime.plan.clip_costs import ClipNetwork, config_of, with_costs
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
+from tao_runtime.plan.memory.activations import Activations
+from tao_runtime.plan.memory.estimate import BYTES
+from tao_runtime.plan.memory.text_video import ClipLoad, clip_activations, text_video_network
+from tao_runtime.plan.memory.tokenizer import Tokenizer, tokenizer_of
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
     DataPlan,
@@ -38,6 +44,18 @@ class World:
     noise: NoisePlan
     condition: ConditionPlan
     targets: tuple[str, ...] = ()  # layers that get adapters, in the library's names
+    cost: WorldCost | None = None  # of what is trained
+
+
+@dataclass(frozen=True, slots=True)
+class WorldCost:
+    """What one of the families says of its network, for memory."""
+
+    networks: Mapping[str, Mapping[str, object]]  # size -> configuration as published
+    original_name: Callable[[str], str]
+    tokenizer: Tokenizer  # as published
+    by_frame: bool = False  # noise levels are a frame's, not a clip's
+    added: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # parameters that training adds to the network
 
 
 def clip_rules(data: FolderKeys, latent: LatentGeometry, *, every_start: bool) -> ClipRules:
@@ -102,7 +120,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
     longest, record = longest_clip(facts, "train", rules)
     base = facts.models.get("model")
     lora = structured.make_lora(model.lora_rank, model.lora_alpha, world.targets)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -137,6 +155,27 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         ema=structured.make_ema(model.ema),
         recompute=structured.make_recompute(model),
     )
+    return with_costs(plan, world_network(world.cost, facts, model.size)) if world.cost else plan
+
+
+def world_network(cost: WorldCost, facts: Facts, size: str) -> ClipNetwork | None:
+    """Return the network of a Predict run for its memory: the base's, or the published one of its size."""
+    network = text_video_network(config_of(facts, cost.networks.get(size)))
+    if network is None:
+        return None
+
+    def activations(plan: TrainPlan, place: int) -> Activations:
+        clips, diffusion = plan.data.clips, plan.diffusion
+        assert clips is not None and diffusion is not None and diffusion.latent_shape is not None
+        tokens = clips.latent.tokens(clips.num_frames or 1, *clips.sizes[0])
+        load = ClipLoad(plan.batch.micro, tokens, math.prod(diffusion.latent_shape), diffusion.text.max_tokens or 0)
+        mode, compute = plan.precision.activation_checkpointing, BYTES[plan.precision.compute]
+        return clip_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp, by_frame=cost.by_frame)
+
+    whole = replace(network, shapes={**network.shapes, **cost.added})
+    model = facts.models.get("tokenizer")
+    tokenizer = tokenizer_of(_config(facts, "tokenizer"), model.num_parameters if model else None, cost.tokenizer)
+    return ClipNetwork(whole, activations, cost.original_name, tokenizer)
 
 
 def plan_world_evaluate(
