@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from tao_runtime.data.facts import Facts, ModelFacts
+from tao_runtime.data.facts import DatasetFacts, Facts, ModelFacts, VisionGeometry
 from tao_runtime.data.flops import vision_language_flops
 from tao_runtime.data.video_chat import bound_tokens
 from tao_runtime.data.vision import SamplingPlan, lay_out
@@ -24,6 +24,7 @@ BYTES_PER_TOKEN: Final = 3.5  # of text, about
 UTILISATION: Final = (0.5, 0.35, 0.15)  # share of a device's peak that training reaches: best, usual, poor
 SUPERVISED: Final = (16, 8, 2)  # one token of so many, where no record is known
 SEEN: Final = (0.0, 0.8, 0.95)  # share of visual tokens, where no record is known
+LEAST_PIXELS: Final = 4 * 32 * 32  # four tokens
 MOST_TOKENS: Final = 1_000_000  # a limit from here on is none
 Loads = tuple[Load, Load, Load]  # low, expected and high sizes of the largest micro-batch of a rank
 
@@ -105,6 +106,13 @@ def _unseen(plan: TrainPlan) -> Loads | None:
         return None
     low, expected, high = (Load(tokens, int(tokens * SEEN[place]), tokens // SUPERVISED[place]) for place in range(3))
     return low, expected, high
+
+
+def largest_pixels(train: DatasetFacts, record: int, sampling: SamplingPlan, geometry: VisionGeometry) -> int:
+    """Return the pixels of all sampled frames of a record's largest medium."""
+    headers = [train.media[medium] for medium in train.columns.media_of(record)]
+    layouts = [lay_out(header, sampling, geometry) for header in headers if header is not None]
+    return max((len(one.frame_indices) * one.height * one.width for one in layouts), default=0)
 
 
 def _step_seconds(plan: TrainPlan, facts: Facts, model: ModelFacts) -> Range | None:

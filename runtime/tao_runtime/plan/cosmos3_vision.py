@@ -14,6 +14,7 @@ from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
+from tao_runtime.plan.memory.fit import Devices, Fit
 from tao_runtime.plan.memory.tokenizer import WAN22, tokenizer_of
 from tao_runtime.plan.memory.two_towers import PackLoad, pack_activations, two_tower_network
 from tao_runtime.plan.model import (
@@ -27,12 +28,22 @@ from tao_runtime.plan.model import (
     VideoEvaluatePlan,
     VideoInferencePlan,
 )
+from tao_runtime.plan.structured_fit import (
+    Divides,
+    adapters,
+    fit_plan,
+    measured_once,
+    micro_batches,
+    packs,
+    shared_knobs,
+)
 from tao_runtime.plan.video_answer import fixed_times, make_sampler, make_tuned, plan_video_inference
 from tao_runtime.plan.world import LATENT_CACHE_BYTES, latent_of
 from tao_runtime.spec.cosmos3_vision import EvaluateSpec, InferenceSpec, TrainSpec
 from tao_runtime.spec.cosmos3_vision.train import ClipSource
 
 TOKENIZER_BESIDE = "vae"  # folder of a model in the library's layout
+PACK_KEYS = ("model.max_num_tokens_after_packing", "dataloader_train.max_sequence_length")
 BYTES_PER_TOKEN = 4.0  # of a caption, about
 TEMPLATE_TOKENS = 40  # of chat, length and size around a caption
 TEXT_SPREAD = (0.5, 1.0, 3.0)  # many clips of a pack are shorter than the longest, and bring a caption each
@@ -97,6 +108,30 @@ def make_network(facts: Facts, size: str) -> ClipNetwork | None:
     config = model.config if model is not None else {}
     tokenizer = tokenizer_of(config, model.num_parameters if model else None, WAN22)
     return ClipNetwork(network, activations, dry.to_original, tokenizer)
+
+
+def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
+    """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
+    made_of, model = make_network(facts, spec.model.size), spec.model
+    if made_of is None:
+        return Fit(devices=devices, verdict="not known", memory=None)
+    heads = config_of(facts, dry.NETWORKS.get(model.size))["num_attention_heads"]
+    lora = structured.make_lora(model.lora_rank, model.lora_alpha, dry.library_targets(model.lora_target_modules))
+    limits = [key for key in PACK_KEYS if _given(spec, key)]
+    sizes = measured_once(made_of.sizes)
+    knobs = [
+        *shared_knobs(spec, plan, Divides(int(str(heads))), world=devices.count),
+        packs(plan, limits, least=plan.estimate.max_tokens or 1024),
+        micro_batches(plan, "dataloader_train.max_samples_per_batch"),
+        adapters(plan, lora, {"model.lora_enabled": True, "optimizer.keys_to_select": ["lora_"]}, ("lora_",)),
+    ]
+    return fit_plan(plan, devices, knobs, lambda one: made_of.memory(one, sizes(one)))
+
+
+def _given(spec: TrainSpec, key: str) -> bool:
+    table, _, name = key.partition(".")
+    value = getattr(getattr(spec, table), name)
+    return value is not None and value > 0
 
 
 def pack_load(plan: TrainPlan, text: float | None, place: int) -> PackLoad:

@@ -20,7 +20,13 @@ PLANNERS: dict[str, Mapping[str, Callable[..., AnyPlan]]] = {
 }
 
 # One line per family that can tell whether its training fits devices, and what would.
-FITTERS: dict[str, Callable[..., Fit]] = {"cosmos_reason": cosmos_reason.fit}
+FITTERS: dict[str, Callable[..., Fit]] = {
+    "cosmos_reason": cosmos_reason.fit,
+    "cosmos3_reasoner": cosmos3_reasoner.fit,
+    "cosmos3_vision": cosmos3_vision.fit,
+    "cosmos_predict1": cosmos_predict1.fit,
+    "cosmos_predict2": cosmos_predict2.fit,
+}
 
 
 def fit_plan(spec: Spec, facts: Facts, plan: AnyPlan | None, devices: Devices) -> Fit | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import JsonValue
+
 from tao_runtime.data.clips import ClipRules, LatentGeometry
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.t5 import MAX_TOKENS, WIDTH
@@ -17,6 +19,7 @@ from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
+from tao_runtime.plan.memory.fit import Devices, Fit, Option
 from tao_runtime.plan.memory.text_video import ClipLoad, clip_activations, text_video_network
 from tao_runtime.plan.memory.tokenizer import Tokenizer, tokenizer_of
 from tao_runtime.plan.model import (
@@ -27,6 +30,19 @@ from tao_runtime.plan.model import (
     ModelPlan,
     TrainPlan,
     VideoEvaluatePlan,
+)
+from tao_runtime.plan.structured_fit import (
+    Change,
+    Divides,
+    adapters,
+    as_it_is,
+    changed,
+    fit_plan,
+    fits_frames,
+    measured_once,
+    micro_batches,
+    option,
+    shared_knobs,
 )
 from tao_runtime.plan.video_answer import make_sampler, make_tuned
 from tao_runtime.spec.structured.world import FolderKeys
@@ -176,6 +192,57 @@ def world_network(cost: WorldCost, facts: Facts, size: str) -> ClipNetwork | Non
     model = facts.models.get("tokenizer")
     tokenizer = tokenizer_of(_config(facts, "tokenizer"), model.num_parameters if model else None, cost.tokenizer)
     return ClipNetwork(whole, activations, cost.original_name, tokenizer)
+
+
+def fit_world(spec: Any, plan: TrainPlan, facts: Facts, devices: Devices, world: World) -> Fit:
+    """Return whether a run of a Predict family fits, and the nearest one that does."""
+    made_of = world_network(world.cost, facts, spec.model.size) if world.cost else None
+    if made_of is None:
+        return Fit(devices=devices, verdict="not known", memory=None)
+    model, heads = spec.model, config_of(facts, world.cost.networks.get(spec.model.size))["num_attention_heads"]
+    lora = structured.make_lora(model.lora_rank, model.lora_alpha, world.targets)
+    sizes = measured_once(made_of.sizes)
+    keys = {"optimizer.keys_to_select": []} if plan.optimizer.keys_to_select else {}
+    knobs = [
+        *shared_knobs(spec, plan, Divides(int(heads), by_frame=True), world=devices.count),
+        micro_batches(plan, "dataloader_train.batch_size"),
+        adapters(plan, lora, {"model.train_architecture": "lora", **keys}),
+        _smaller(plan),
+    ]
+    return fit_plan(plan, devices, knobs, lambda one: made_of.memory(one, sizes(one)))
+
+
+def _smaller(plan: TrainPlan) -> list[Option]:
+    """Return the knob of fewer frames, or smaller ones: half the latent frames, half of each side, or both."""
+    rules = plan.data.clips
+    assert rules is not None and rules.num_frames is not None
+    step, latent = rules.latent.spatial * rules.latent.patch, rules.latent
+    (height, width), frames = rules.sizes[0], latent.frames(rules.num_frames) // 2
+    fewer = latent.temporal * (frames - 1) + 1 if frames else rules.num_frames
+    small = max(step, height // 2 // step * step), max(step, width // 2 // step * step)
+    options = [as_it_is()]
+    for cost, count, size in ((20, fewer, (height, width)), (26, rules.num_frames, small), (34, fewer, small)):
+        overrides: dict[str, JsonValue] = {}
+        if count != rules.num_frames:
+            overrides["dataloader_train.num_frames"] = count
+        if size != (height, width):
+            overrides["dataloader_train.video_size"] = list(size)
+        text = f"samples of {count} frames of {size[0]}x{size[1]}: less to learn from"
+        options.append(option(cost, overrides, text, _resized(count, size)))
+    return options
+
+
+def _resized(num_frames: int, size: tuple[int, int]) -> Change:
+    def change(plan: TrainPlan) -> TrainPlan | None:
+        rules = plan.data.clips
+        assert rules is not None
+        clips = rules.model_copy(update={"num_frames": num_frames, "sizes": (size,)})
+        made = changed(
+            changed(plan, "data", clips=clips), "diffusion", latent_shape=clips.latent.shape(num_frames, *size)
+        )
+        return made if fits_frames(made) else None
+
+    return change
 
 
 def plan_world_evaluate(

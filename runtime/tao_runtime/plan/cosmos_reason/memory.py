@@ -8,8 +8,16 @@ from typing import Final
 
 from tao_runtime.data.cosmos_reason import NETWORKS
 from tao_runtime.data.facts import Facts, ModelFacts
-from tao_runtime.data.vision import SamplingPlan, lay_out
-from tao_runtime.plan.chat_costs import Loads, chat_memory, chat_sizes, find_loads, with_chat_costs
+from tao_runtime.data.vision import SamplingPlan
+from tao_runtime.plan.chat_costs import (
+    LEAST_PIXELS,
+    Loads,
+    chat_memory,
+    chat_sizes,
+    find_loads,
+    largest_pixels,
+    with_chat_costs,
+)
 from tao_runtime.plan.memory.activations import Load
 from tao_runtime.plan.memory.fit import Devices, Fit, Option, judge, nearest
 from tao_runtime.plan.memory.network import VisionLanguageNetwork, vision_language_network
@@ -89,11 +97,9 @@ def _fewer_pixels(sampling: SamplingPlan, share: float, plan: TrainPlan, facts: 
 
 def _pixels(plan: TrainPlan, facts: Facts, share: float) -> int:
     """Return a share of the pixels that the longest record has now."""
-    train, model, record = facts.datasets["train"], facts.models["model"], plan.estimate.max_tokens_record
+    model, record = facts.models["model"], plan.estimate.max_tokens_record
     assert record is not None
-    headers = [train.media[medium] for medium in train.columns.media_of(record)]
-    layouts = [lay_out(header, plan.data.sampling, model.geometry) for header in headers if header is not None]
-    most = max((len(one.frame_indices) * one.height * one.width for one in layouts), default=0)
+    most = largest_pixels(facts.datasets["train"], record, plan.data.sampling, model.geometry)
     return int(most * share)
 
 
@@ -207,7 +213,7 @@ def _smaller(plan: TrainPlan, facts: Facts) -> list[Option]:
         return options
     for place, share in enumerate((0.5, 0.25, 0.125)):
         pixels = _pixels(plan, facts, share)
-        if pixels < 4 * 32 * 32:
+        if pixels < LEAST_PIXELS:
             break
         text = f"at most {share:.3g} of the pixels that the longest sample has now: fewer tokens, less to see"
         change = _scaled(share)
