@@ -196,15 +196,16 @@ def world_network(cost: WorldCost, facts: Facts, size: str) -> ClipNetwork | Non
 
 def fit_world(spec: Any, plan: TrainPlan, facts: Facts, devices: Devices, world: World) -> Fit:
     """Return whether a run of a Predict family fits, and the nearest one that does."""
-    made_of = world_network(world.cost, facts, spec.model.size) if world.cost else None
-    if made_of is None:
+    cost = world.cost
+    made_of = world_network(cost, facts, spec.model.size) if cost else None
+    if made_of is None or cost is None:
         return Fit(devices=devices, verdict="not known", memory=None)
-    model, heads = spec.model, config_of(facts, world.cost.networks.get(spec.model.size))["num_attention_heads"]
+    model, heads = spec.model, config_of(facts, cost.networks.get(spec.model.size))["num_attention_heads"]
     lora = structured.make_lora(model.lora_rank, model.lora_alpha, world.targets)
     sizes = measured_once(made_of.sizes)
-    keys = {"optimizer.keys_to_select": []} if plan.optimizer.keys_to_select else {}
+    keys: dict[str, JsonValue] = {"optimizer.keys_to_select": []} if plan.optimizer.keys_to_select else {}
     knobs = [
-        *shared_knobs(spec, plan, Divides(int(heads), by_frame=True), world=devices.count),
+        *shared_knobs(spec, plan, Divides(int(str(heads)), by_frame=True), world=devices.count),
         micro_batches(plan, "dataloader_train.batch_size"),
         adapters(plan, lora, {"model.train_architecture": "lora", **keys}),
         _smaller(plan),
