@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
 from tao_runtime.plan.memory.fit import Fit
+from tao_runtime.plan.memory.traced import TraceReport
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
@@ -29,4 +30,5 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "audit": AuditReport,
     "doctor": Diagnosis,
     "fit": Fit,
+    "trace": TraceReport,
 }

@@ -22,6 +22,7 @@ PROMPT_FORMAT: Final = "video/json-or-sentence"
 
 # What the network's own file says, by size: the library's default is nano (diffusers 0.42.1, Cosmos3OmniTransformer).
 _NETWORK: Final[Mapping[str, object]] = {
+    "_class_name": "Cosmos3OmniTransformer",
     "hidden_size": 4096,
     "intermediate_size": 12288,
     "head_dim": 128,

@@ -14,6 +14,7 @@ HEADS: Final = {"2B": 16, "14B": 40}
 
 # What the network's own file says, by size: `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
 _NETWORK: Final[Mapping[str, object]] = {
+    "_class_name": "CosmosTransformer3DModel",
     "in_channels": 17,
     "out_channels": 16,
     "attention_head_dim": 128,

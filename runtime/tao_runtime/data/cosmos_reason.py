@@ -69,6 +69,8 @@ forward_flops = vision_language_flops
 
 # The sizes of the published model, by its place on the hub: what its config.json says (transformers 5.23.0 names).
 EIGHT_BILLION: Final[Mapping[str, object]] = {
+    "model_type": "qwen3_vl",
+    "architectures": ["Qwen3VLForConditionalGeneration"],
     "tie_word_embeddings": False,
     "text_config": {
         "vocab_size": 151936,

@@ -47,6 +47,16 @@ def open_clips(plan: TrainPlan, run_dir: Path, label: str, world: World, *, obje
     return ClipSource(ledger, plan, open_vae(plan, run_dir, world), functions)
 
 
+def rehearse_clips(plan: TrainPlan, *, objective: Objective[Any]) -> Batch:
+    """Return a micro-batch of as many clips of zeros as the plan puts into one."""
+    diffusion = plan.diffusion
+    assert diffusion is not None and diffusion.latent_shape is not None
+    shape = diffusion.latent_shape
+    text = torch.zeros(diffusion.text.max_tokens or 0, diffusion.text.width or 0)
+    items = [ClipItem(0, torch.zeros(shape), text, Draw(1.0, torch.zeros(shape)), NO_CLIP_FPS)] * plan.batch.micro
+    return collate(items, plan=plan, objective=objective)
+
+
 def collate(items: Sequence[ClipItem], *, plan: TrainPlan, objective: Objective[Any]) -> Batch:
     """Return a micro-batch. No sample: one of zeros that weighs nothing, as every rank must run the network."""
     diffusion, clips = plan.diffusion, plan.data.clips

@@ -100,6 +100,12 @@ def architecture(facts: Facts) -> ModelFacts | None:
     return replace(model, config=NETWORKS.get(model.location, {}))
 
 
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network; empty where it is not known."""
+    model = architecture(facts)
+    return model.config if model is not None else {}
+
+
 def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
     """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
     model = architecture(facts)

@@ -96,9 +96,7 @@ def make_network(facts: Facts, size: str) -> ClipNetwork | None:
     network = two_tower_network(config_of(facts, dry.NETWORKS.get(size)))
     if network is None:
         return None
-    data, model = facts.datasets.get("train"), facts.models.get("tokenizer")
-    caption = None if data is None or data.windows is None else data.windows.caption_bytes
-    text = float(caption.mean()) / BYTES_PER_TOKEN + TEMPLATE_TOKENS if caption is not None and len(caption) else None
+    text, model = _caption_tokens(facts), facts.models.get("tokenizer")
 
     def activations(plan: TrainPlan, place: int) -> Activations:
         load = pack_load(plan, text, place)
@@ -108,6 +106,11 @@ def make_network(facts: Facts, size: str) -> ClipNetwork | None:
     config = model.config if model is not None else {}
     tokenizer = tokenizer_of(config, model.num_parameters if model else None, WAN22)
     return ClipNetwork(network, activations, dry.to_original, tokenizer)
+
+
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network: the base's, or the published one of its size."""
+    return config_of(facts, dry.NETWORKS.get(spec.model.size))
 
 
 def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
@@ -132,6 +135,18 @@ def _given(spec: TrainSpec, key: str) -> bool:
     table, _, name = key.partition(".")
     value = getattr(getattr(spec, table), name)
     return value is not None and value > 0
+
+
+def _caption_tokens(facts: Facts) -> float | None:
+    """Return the tokens of the mean caption, about; None where no caption is known."""
+    data = facts.datasets.get("train")
+    sizes = None if data is None or data.windows is None else data.windows.caption_bytes
+    return float(sizes.mean()) / BYTES_PER_TOKEN + TEMPLATE_TOKENS if sizes is not None and len(sizes) else None
+
+
+def expected_load(plan: TrainPlan, facts: Facts) -> PackLoad:
+    """Return the pack that is expected to be the largest."""
+    return pack_load(plan, _caption_tokens(facts), 1)
 
 
 def pack_load(plan: TrainPlan, text: float | None, place: int) -> PackLoad:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tao_runtime.data import cosmos_predict1 as dry
 from tao_runtime.data.facts import Facts
+from tao_runtime.plan.clip_costs import config_of
 from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
 from tao_runtime.plan.memory.fit import Devices, Fit
 from tao_runtime.plan.memory.tokenizer import CV8
@@ -60,6 +61,11 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     world = make_world(spec, facts)
     rules = clip_rules(spec.dataloader_train, world.latent, every_start=True)
     return plan_world_train(spec, facts, world, rules)
+
+
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network: the base's, or the published one of its size."""
+    return config_of(facts, dry.NETWORKS.get(spec.model.size))
 
 
 def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:

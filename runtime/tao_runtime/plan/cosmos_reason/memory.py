@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -31,16 +31,22 @@ ORDER: Final[tuple[Recompute, ...]] = ("none", "selective", "full")
 
 def with_costs(plan: TrainPlan, facts: Facts) -> TrainPlan:
     """Return the plan with memory, time and bytes written, as far as configuration, data and device tell them."""
-    model = _model(facts)
+    model = model_of(facts)
     return with_chat_costs(plan, facts, model, _network(model))
 
 
-def _model(facts: Facts) -> ModelFacts | None:
+def model_of(facts: Facts) -> ModelFacts | None:
     """Return the model; of a published one that is not on this machine, with its configuration."""
     model = facts.models.get("model")
     if model is None or model.config:
         return model
     return replace(model, config=NETWORKS.get(model.location, {}))
+
+
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network; empty where it is not known."""
+    model = model_of(facts)
+    return model.config if model is not None else {}
 
 
 def _network(model: ModelFacts | None) -> VisionLanguageNetwork | None:
@@ -57,7 +63,7 @@ class Trial:
 
 def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
     """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
-    memory, model = plan.estimate.memory, _model(facts)
+    memory, model = plan.estimate.memory, model_of(facts)
     verdict, network = judge(memory, devices), _network(model)
     if (
         verdict == "fits"
@@ -131,7 +137,7 @@ def _on(change: Callable[[TrainPlan], TrainPlan | None]) -> Callable[[object], o
 
 def _meshes(plan: TrainPlan, spec: TrainSpec, facts: Facts, world: int) -> list[Option]:
     options = [_as_it_is()] if plan.batch.data_parallel else []
-    model = _model(facts)
+    model = model_of(facts)
     heads = model.config.get("text_config") if model is not None else None
     count = heads.get("num_attention_heads") if isinstance(heads, dict) else None
     now = spec.policy.parallelism

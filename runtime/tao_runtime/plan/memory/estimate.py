@@ -84,6 +84,7 @@ def _moving(setting: Setting, found: Activations, place: int, *, gradients: int)
     earlier = gradients if setting.batch.accumulation != 1 else 0
     loss = held + earlier + int((found.kept + found.logits) * SPREAD[place])
     backward = held + _reducing(setting) + int((found.kept + found.block) * SPREAD[place])
+    backward = max(backward, held + _reducing_last(setting))
     # Element by element the optimizer needs nothing more, in lists a copy.
     step = gradients if setting.optimizer.implementation == "foreach" else 0
     inside = 1 + FRAGMENTED[place]
@@ -108,10 +109,18 @@ def _gathered(setting: Setting) -> int:
 
 
 def _reducing(setting: Setting) -> int:
-    """Return bytes of gradients that wait in backward for being summed: of a block, and of what is in none."""
+    """Return bytes of gradients that wait in backward for being summed: of a block, and of what is in none.
+
+    The latter wait whole in the computing type until the end, when there are no activations any more.
+    """
     trained, precision = setting.sizes.trained, setting.precision
-    return (
-        0
-        if _is_alone(setting)
-        else (BYTES[precision.compute] + BYTES[precision.reduce]) * (trained.root + trained.largest)
-    )
+    if _is_alone(setting):
+        return 0
+    return BYTES[precision.compute] * (trained.root + trained.largest) + BYTES[precision.reduce] * trained.largest
+
+
+def _reducing_last(setting: Setting) -> int:
+    """Return bytes of the gradients of what is in no block, while they are summed at the end of backward."""
+    precision = setting.precision
+    each = 0 if _is_alone(setting) else BYTES[precision.compute] + BYTES[precision.reduce]
+    return each * setting.sizes.trained.root

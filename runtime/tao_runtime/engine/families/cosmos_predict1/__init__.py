@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from tao_runtime.data.cosmos_predict1 import to_original
+from tao_runtime.data.facts import Facts
 from tao_runtime.engine import dit_family
 from tao_runtime.engine.clip_source import ClipSource
 from tao_runtime.engine.dit import run_dit
-from tao_runtime.engine.dit_batch import Objective, open_clips
+from tao_runtime.engine.dit_batch import Objective, open_clips, rehearse_clips
 from tao_runtime.engine.dit_family import (
     BROKEN,
     EXPORT,
@@ -49,6 +50,7 @@ __all__ = [
     "open_source",
     "original_name",
     "part_of",
+    "rehearse",
     "share_sequence",
     "weight",
 ]
@@ -93,8 +95,17 @@ def recipe_of(plan: DiffusionPlan) -> EdmRecipe:
 def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ClipSource:
     """Open a data set of clips. Collective."""
     assert plan.diffusion is not None
-    objective = Objective(recipe_of(plan.diffusion), edm.draw, edm.noise, FIELDS)
-    return open_clips(plan, run_dir, label, world, objective=objective)
+    return open_clips(plan, run_dir, label, world, objective=_objective(plan.diffusion))
+
+
+def _objective(plan: DiffusionPlan) -> Objective[Any]:
+    return Objective(recipe_of(plan), edm.draw, edm.noise, FIELDS)
+
+
+def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
+    """Return a micro-batch of the plan, of zeros."""
+    assert plan.diffusion is not None
+    return rehearse_clips(plan, objective=_objective(plan.diffusion))
 
 
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:

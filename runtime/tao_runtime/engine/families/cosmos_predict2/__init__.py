@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from tao_runtime.data.cosmos_predict2 import to_original as original_name
+from tao_runtime.data.facts import Facts
 from tao_runtime.engine.clip_source import ClipSource
 from tao_runtime.engine.dit import run_dit
-from tao_runtime.engine.dit_batch import Objective, open_clips
+from tao_runtime.engine.dit_batch import Objective, open_clips, rehearse_clips
 from tao_runtime.engine.dit_family import (
     BROKEN,
     EXPORT,
@@ -47,6 +48,7 @@ __all__ = [
     "open_source",
     "original_name",
     "part_of",
+    "rehearse",
     "share_sequence",
     "weight",
 ]
@@ -73,8 +75,17 @@ def recipe_of(plan: DiffusionPlan) -> RectifiedFlowRecipe:
 def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ClipSource:
     """Open a data set of clips. Collective."""
     assert plan.diffusion is not None
-    objective = Objective(recipe_of(plan.diffusion), rectified_flow.draw, rectified_flow.noise, FIELDS)
-    return open_clips(plan, run_dir, label, world, objective=objective)
+    return open_clips(plan, run_dir, label, world, objective=_objective(plan.diffusion))
+
+
+def _objective(plan: DiffusionPlan) -> Objective[Any]:
+    return Objective(recipe_of(plan), rectified_flow.draw, rectified_flow.noise, FIELDS)
+
+
+def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
+    """Return a micro-batch of the plan, of zeros."""
+    assert plan.diffusion is not None
+    return rehearse_clips(plan, objective=_objective(plan.diffusion))
 
 
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
