@@ -112,16 +112,14 @@ def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit
     network = vision_language_network(model.config) if model is not None else None
     if model is None or network is None:
         return Fit(devices=devices, verdict="not known", memory=None)
-    text = model.config["text_config"]
-    heads = text["num_attention_heads"] if isinstance(text, Mapping) else 1
     sizes = measured_once(lambda one: chat_sizes(one, network))
 
     def estimate(one: TrainPlan) -> MemoryPlan | None:
         loads = find_loads(one, facts, model, one.data.sampling)
         return chat_memory(one, network, sizes(one), loads) if loads and one.batch.data_parallel else None
 
-    knobs = [
-        *shared_knobs(spec, plan, Divides(int(heads)), world=devices.count),
+    knobs = [  # a sample is never shared
+        *shared_knobs(spec, plan, Divides(heads=1), world=devices.count),
         packs(plan, ("dataloader_train.max_sequence_length",), least=plan.estimate.max_tokens or 1024),
         micro_batches(plan, "dataloader_train.max_samples_per_batch"),
         _fewer_pixels(plan, facts, model),

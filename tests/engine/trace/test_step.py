@@ -84,7 +84,11 @@ def test_a_step_of_a_generator_holds_what_was_estimated(name: str, tmp_path: Pat
 
 def test_a_step_of_a_reasoner_with_pictures_is_traced(tmp_path: Path) -> None:
     folder = base(tmp_path, chat_config())
-    overrides = [f"model.backbone.model_name={folder}", "checkpoint.load_path=", "dataloader_train.max_sequence_length=1500"]
+    overrides = [
+        f"model.backbone.model_name={folder}",
+        "checkpoint.load_path=",
+        "dataloader_train.max_sequence_length=1500",
+    ]
     found = report("llava_ov", *overrides, nproc=8)
     print(found.peak_estimated / found.peak_traced)
     assert found.resident_traced == pytest.approx(found.resident_estimated, rel=0.002, abs=1 << 18)
