@@ -13,8 +13,7 @@ from tao_runtime.preflight.prepare import Prepared, prepare
 
 SKILLS = Path(__file__).parents[2] / "skills"
 RECIPES = sorted(SKILLS.glob("*/assets/recipes/*.toml"))
-# What is not on a machine that only plans.
-NEEDS = {"dataset/annotation-unreadable", "structured/asset-missing", "host/memory", "host/disk"}
+NEEDS = {"dataset/annotation-unreadable", "structured/asset-missing"}  # what is not on a machine that only plans
 LATE = {"llava_ov", "video2world_custom"}  # upstream's warm-up does not end, besides text2world's
 
 # recipe -> processes; (replicas, shards, context) ; latent frames; (LoRA rank, EMA)

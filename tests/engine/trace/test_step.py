@@ -23,16 +23,16 @@ from tao_runtime.preflight.prepare import prepare
 
 RECIPES = {path.stem: path for path in (Path(__file__).parents[3] / "skills").glob("*/assets/recipes/*")}
 DIT = {"num_attention_heads": 8, "attention_head_dim": 64, "num_layers": 2, "adaln_lora_dim": 32}
-OMNI = {"head_dim": 64, "hidden_size": 512, "intermediate_size": 1536, "num_attention_heads": 8,
-        "num_key_value_heads": 2, "num_hidden_layers": 2, "vocab_size": 2048, "rope_axes_dim": [12, 10, 10]}  # fmt: skip
+OMNI = {"head_dim": 64, "hidden_size": 512, "intermediate_size": 1536, "num_attention_heads": 8, "vocab_size": 2048,
+        "num_key_value_heads": 2, "num_hidden_layers": 2, "rope_axes_dim": [12, 10, 10]}  # fmt: skip
+ROPE = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [12, 10, 10], "mrope_interleaved": True}
 
 
 def chat_config() -> dict[str, Any]:
     config = json.loads(json.dumps(cosmos_reason.EIGHT_BILLION))
     config["text_config"] |= {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 3,
                               "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 2048,
-                              "rope_parameters": {"rope_type": "default", "rope_theta": 5e6,
-                                                  "mrope_section": [12, 10, 10], "mrope_interleaved": True}}  # fmt: skip
+                              "rope_parameters": ROPE}  # fmt: skip
     config["vision_config"] |= {"depth": 3, "hidden_size": 288, "intermediate_size": 1076, "num_heads": 4,
                                 "out_hidden_size": 512, "deepstack_visual_indexes": [0, 1, 2]}  # fmt: skip
     return config
