@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
+from tao_runtime.cli.trace import _lines, show_trace
 from tao_runtime.data import cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
 from tao_runtime.engine.trace.report import trace_report
 from tao_runtime.engine.trace.storages import StorageTracker
@@ -82,17 +83,18 @@ def test_a_step_of_a_generator_holds_what_was_estimated(name: str, tmp_path: Pat
     assert found.total.low < found.total.expected < found.total.high
 
 
-def test_a_step_of_a_reasoner_with_pictures_is_traced(tmp_path: Path) -> None:
+def test_the_command_prints_a_step_of_a_reasoner_with_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = base(tmp_path, chat_config())
-    overrides = [
-        f"model.backbone.model_name={folder}",
-        "checkpoint.load_path=",
-        "dataloader_train.max_sequence_length=1500",
-    ]
-    found = report("llava_ov", *overrides, nproc=8)
+    changes = [f"model.backbone.model_name={folder}", "checkpoint.load_path="]
+    changes.append("dataloader_train.max_sequence_length=1500")
+    assert show_trace(RECIPES["llava_ov"], changes, nproc=8, limit_s=300.0, as_json=True) == 0
+    found = TraceReport.model_validate_json(capsys.readouterr().out)
     print(found.peak_estimated / found.peak_traced)
     assert found.resident_traced == pytest.approx(found.resident_estimated, rel=0.002, abs=1 << 18)
-    assert found.peak_traced < 1.2 * found.peak_estimated
+    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.25)
+    assert "estimated     traced" in _lines(found)[0] and len(_lines(found)) == 5
 
 
 def test_what_cannot_be_traced_is_said(tmp_path: Path) -> None:
