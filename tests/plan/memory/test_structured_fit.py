@@ -24,7 +24,7 @@ SKILLS = Path(__file__).parents[3] / "skills"
 RECIPES = {path.stem: path for path in SKILLS.glob("*/assets/recipes/*")}
 # The hardware that the first line of a recipe names, and what is thought of it there.
 HARDWARE = {
-    "full_8gpu": ("8x80GB", "tight"),  # without data: every sample as long as the limit
+    "full_8gpu": ("8x80GB", "fits"),  # without data: every sample as long as the limit
     "lora_1gpu": ("80GB", "fits"),
     "lora_8gpu": ("8x80GB", "fits"),
     "llava_ov": ("8x80GB", "fits"),
