@@ -15,6 +15,7 @@ from tao_runtime.ingest.llava_ov import StreamState
 from tao_runtime.ingest.lock import HubLock
 from tao_runtime.ingest.videophy2 import VideoPhy2Report
 from tao_runtime.plan.memory.fit import Fit
+from tao_runtime.plan.memory.traced import TraceReport
 from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 from tao_runtime.preflight.access import AccessReport
 from tao_runtime.preflight.doctor import Diagnosis
@@ -47,4 +48,5 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "hub-lock": HubLock,
     "stream": StreamState,
     "videophy2": VideoPhy2Report,
+    "trace": TraceReport,
 }

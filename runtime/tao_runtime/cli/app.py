@@ -107,9 +107,17 @@ def plan(
             "--fit", metavar="DEVICES", help="Does it fit 24GB, or 8x80GB, and if not, what nearest run does?"
         ),
     ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Run one step without numbers, and show its memory beside the estimate.")
+    ] = False,
+    trace_limit: Annotated[float, typer.Option("--trace-limit", min=1, help="Seconds a trace may take.")] = 300.0,
     as_json: Json = False,
 ) -> None:
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
+    if trace:
+        from tao_runtime.cli.trace import show_trace
+
+        raise typer.Exit(show_trace(spec, overrides or [], nproc=nproc, limit_s=trace_limit, as_json=as_json))
     if fit is not None:
         from tao_runtime.cli.fit import show_fit
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from tao_runtime.data import cosmos3_vision
+from tao_runtime.data.cosmos_reason import EIGHT_BILLION
 from tao_runtime.data.flops import vision_language_flops
 from tao_runtime.data.video_chat import (
     END_TOKENS,
@@ -36,6 +38,7 @@ __all__ = [
     "MEDIA_KEYS",
     "MEDIA_TAG",
     "MEDIA_TOKENS",
+    "NETWORKS",
     "PROMPT_FORMAT",
     "ROLES",
     "STEP_OVERHEAD",
@@ -79,3 +82,7 @@ def to_library(name: str) -> str:
     if plain.startswith("language_model.lm_head"):
         return plain.removeprefix("language_model.")
     return "model." + plain if plain.startswith("visual.") else plain
+
+
+# The sizes of the published backbone, by its place on the hub.
+NETWORKS: Final[Mapping[str, Mapping[str, object]]] = {"Qwen/Qwen3-VL-8B-Instruct": EIGHT_BILLION}

@@ -21,6 +21,28 @@ LAYERS: Final = {"nano": 36, "super": 64}
 HEADS: Final = {"nano": 32, "super": 64}  # of queries; keys and values have 8, repeated where a group is larger
 PROMPT_FORMAT: Final = "video/json-or-sentence"
 
+# What the network's own file says, by size: the library's default is nano (diffusers 0.42.1, Cosmos3OmniTransformer).
+_NETWORK: Final[Mapping[str, object]] = {
+    "_class_name": "Cosmos3OmniTransformer",
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "head_dim": 128,
+    "num_key_value_heads": 8,
+    "vocab_size": 151936,
+    "patch_latent_dim": 192,
+}
+_SUPER: Final = {"hidden_size": 5120, "intermediate_size": 25600}
+NETWORKS: Final[Mapping[str, Mapping[str, object]]] = {
+    size: {
+        **_NETWORK,
+        **(_SUPER if size == "super" else {}),
+        "num_attention_heads": HEADS[size],
+        "num_hidden_layers": LAYERS[size],
+    }
+    for size in HEADS
+}
+SHAPE: Final = ("hidden_size", "num_attention_heads", "num_hidden_layers")  # keys that tell one size from another
+
 # Parts of a layer: upstream's name -> the library's (0.42.1). `_moe_gen` is the generator's tower.
 _ATTENTION: Final = {
     "q_proj": "to_q",

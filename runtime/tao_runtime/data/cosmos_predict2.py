@@ -13,6 +13,25 @@ LATENT: Final = LatentGeometry(channels=16, temporal=4, spatial=8, patch=2)  # W
 LAYERS: Final = {"2B": 28, "14B": 36}
 HEADS: Final = {"2B": 16, "14B": 40}
 
+# What the network's own file says, by size: `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
+_NETWORK: Final[Mapping[str, object]] = {
+    "_class_name": "CosmosTransformer3DModel",
+    "in_channels": 17,
+    "out_channels": 16,
+    "attention_head_dim": 128,
+    "mlp_ratio": 4.0,
+    "text_embed_dim": 1024,
+    "adaln_lora_dim": 256,
+    "max_size": [128, 240, 240],
+    "patch_size": [1, 2, 2],
+    "concat_padding_mask": True,
+    "extra_pos_embed_type": None,
+}
+NETWORKS: Final[Mapping[str, Mapping[str, object]]] = {
+    size: {**_NETWORK, "num_attention_heads": HEADS[size], "num_layers": LAYERS[size]} for size in HEADS
+}
+SHAPE: Final = ("num_attention_heads", "attention_head_dim", "num_layers")  # keys that tell one size from another
+
 # Upstream's name -> the library's, of `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
 _TOP: Final = {
     "t_embedder.1": "time_embed.t_embedder",

@@ -105,6 +105,8 @@ class NetworkNames(Protocol):
     """The part of a dry half that knows its network: its names in both codebases, and its arithmetic."""
 
     HEADS: Mapping[str, int]  # heads of attention, by size
+    NETWORKS: Mapping[str, Mapping[str, object]]  # configurations as published, by size
+    SHAPE: tuple[str, ...]  # keys of a configuration that tell one size from another
 
     def original_names(self, size: str) -> list[str]: ...
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 
 from tao_runtime.engine.build import DTYPES
-from tao_runtime.engine.clip_setup import ClipSetup
+from tao_runtime.engine.clip_setup import ClipSetup, clip_setup
 from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
 from tao_runtime.engine.dit import batch_text
 from tao_runtime.engine.families import Batch
@@ -44,6 +44,16 @@ def open_clips(setup: ClipSetup, run_dir: Path, label: str, world: World, *, obj
         collate=partial(collate, setup=setup, objective=objective),
     )
     return ClipSource(ledger, setup, open_vae(setup, run_dir, world), functions)
+
+
+def rehearse_clips(plan: TrainPlan, *, objective: Objective[Any]) -> Batch:
+    """Return a micro-batch of as many clips of zeros as the plan puts into one."""
+    diffusion = plan.diffusion
+    assert diffusion is not None and diffusion.latent_shape is not None
+    shape = diffusion.latent_shape
+    text = torch.zeros(diffusion.text.max_tokens or 0, diffusion.text.width or 0)
+    items = [ClipItem(0, torch.zeros(shape), text, Draw(1.0, torch.zeros(shape)), NO_CLIP_FPS)] * plan.batch.micro
+    return collate(items, setup=clip_setup(plan), objective=objective)
 
 
 def collate(items: Sequence[ClipItem], *, setup: ClipSetup, objective: Objective[Any]) -> Batch:

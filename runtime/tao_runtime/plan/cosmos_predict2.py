@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping
 
 from tao_runtime.data import cosmos_predict2 as dry
 from tao_runtime.data.facts import Facts
+from tao_runtime.plan.clip_costs import config_of
 from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
+from tao_runtime.plan.memory.fit import Devices, Fit
+from tao_runtime.plan.memory.tokenizer import WAN21
 from tao_runtime.plan.model import AnyPlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 from tao_runtime.plan.noise import fixed_sigmas
 from tao_runtime.plan.video_answer import plan_video_inference
 from tao_runtime.plan.world import (
     World,
+    WorldCost,
     clip_rules,
+    fit_world,
     latent_of,
     plan_world_evaluate,
     plan_world_train,
@@ -34,9 +39,11 @@ NOISE = NoisePlan(
     loss_scale=10.0,
 )
 
+COST = WorldCost(dry.NETWORKS, dry.to_original, WAN21, by_frame=True)
 
-def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
-    """Return the plan of a training run."""
+
+def make_world(spec: TrainSpec, facts: Facts) -> World:
+    """Return what a training run of the family is."""
     model = spec.model
     noise = NOISE.model_copy(
         update={
@@ -51,8 +58,24 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     )
     condition = _condition(low, high, sigma=model.sigma_conditional, dropout=model.text_dropout)
     latent = latent_of(facts, dry.LATENT)
-    world = World(latent, noise, condition, dry.library_targets(model.lora_target_modules))
-    return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, latent, every_start=False))
+    return World(latent, noise, condition, dry.library_targets(model.lora_target_modules), COST)
+
+
+def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
+    """Return the plan of a training run."""
+    world = make_world(spec, facts)
+    rules = clip_rules(spec.dataloader_train, world.latent, every_start=False)
+    return plan_world_train(spec, facts, world, rules)
+
+
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network: the base's, or the published one of its size."""
+    return config_of(facts, dry.NETWORKS.get(spec.model.size))
+
+
+def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
+    """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
+    return fit_world(spec, plan, facts, devices, make_world(spec, facts))
 
 
 def _condition(low: int, high: int, *, sigma: float, dropout: float) -> ConditionPlan:

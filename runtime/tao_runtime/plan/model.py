@@ -230,6 +230,11 @@ class MemoryPlan(Frozen):
     gathered: int = Field(description="weights of blocks at work and of what is in no block, in the computing type")
     reducing: int = Field(description="gradients not yet summed over ranks; all of them with several micro-batches")
     activations: Range
+    averages: int = Field(default=0, description="this rank's part of the averaged weights, float32")
+    tokenizer: Range | None = Field(
+        default=None,
+        description="of the video tokenizer: its weights (low: all latents are kept on disk), and encoding one clip",
+    )
     on_host: int = Field(default=0, description="with offloading: weights, gradients and moments in host memory")
     total: Range = Field(description="all of it, with the driver's and the allocator's share")
 

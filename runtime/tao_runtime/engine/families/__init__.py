@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.distributed import ProcessGroup
 
-    from tao_runtime.data.facts import VisionGeometry
+    from tao_runtime.data.facts import Facts, VisionGeometry
     from tao_runtime.engine.clip_source import ClipSource
     from tao_runtime.engine.dist import World
     from tao_runtime.engine.export.layout import ExportLayout
@@ -59,6 +59,13 @@ class WetFamily(Protocol):
 
     def open_source(self, plan: TrainPlan, run_dir: Path, label: str, world: World) -> Source:
         """Open the data set `label` (train, val) of a run through its ledger. Collective."""
+
+    def rehearse(self, plan: TrainPlan, facts: Facts) -> Batch:
+        """Return a micro-batch as large as the plan's largest should be, of zeros.
+
+        Raises:
+            RunError: nothing says how large that is.
+        """
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the numerator of the loss, float32, scalar: a sum over what `weight` counts."""

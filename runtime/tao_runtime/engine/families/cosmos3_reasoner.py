@@ -2,7 +2,10 @@
 
 from tao_runtime.data.cosmos3_reasoner import LEFT_OUT
 from tao_runtime.data.cosmos3_reasoner import to_library as library_name
+from tao_runtime.data.facts import Facts
 from tao_runtime.engine.chat_source import open_source
+from tao_runtime.engine.families import Batch
+from tao_runtime.engine.trace.chat import rehearse_chat
 from tao_runtime.engine.video_chat import (
     BROKEN,
     EXPORT,
@@ -21,6 +24,8 @@ from tao_runtime.engine.video_chat import (
     share_sequence,
     weight,
 )
+from tao_runtime.plan.cosmos3_reasoner import architecture
+from tao_runtime.plan.model import TrainPlan
 
 __all__ = [
     "BROKEN",
@@ -40,6 +45,12 @@ __all__ = [
     "open_source",
     "original_name",
     "part_of",
+    "rehearse",
     "share_sequence",
     "weight",
 ]
+
+
+def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
+    """Return a micro-batch as large as the plan's largest should be, of zeros."""
+    return rehearse_chat(plan, facts, architecture(facts))

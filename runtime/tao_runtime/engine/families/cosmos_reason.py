@@ -1,6 +1,9 @@
 """The wet half of Cosmos-Reason: video conversation."""
 
+from tao_runtime.data.facts import Facts
 from tao_runtime.engine.chat_source import open_source
+from tao_runtime.engine.families import Batch
+from tao_runtime.engine.trace.chat import rehearse_chat
 from tao_runtime.engine.video_chat import (
     BROKEN,
     EXPORT,
@@ -21,6 +24,8 @@ from tao_runtime.engine.video_chat import (
     share_sequence,
     weight,
 )
+from tao_runtime.plan.cosmos_reason.memory import model_of
+from tao_runtime.plan.model import TrainPlan
 
 __all__ = [
     "BROKEN",
@@ -40,6 +45,12 @@ __all__ = [
     "open_source",
     "original_name",
     "part_of",
+    "rehearse",
     "share_sequence",
     "weight",
 ]
+
+
+def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
+    """Return a micro-batch as large as the plan's largest should be, of zeros."""
+    return rehearse_chat(plan, facts, model_of(facts))

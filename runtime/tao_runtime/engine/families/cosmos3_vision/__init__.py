@@ -18,6 +18,7 @@ from tao_runtime.data.clips import Clip
 from tao_runtime.data.cosmos3_vision import LEFT_OUT
 from tao_runtime.data.cosmos3_vision import to_library as library_name
 from tao_runtime.data.cosmos3_vision import to_original as original_name
+from tao_runtime.data.facts import Facts
 from tao_runtime.data.records import read_caption
 from tao_runtime.engine.build import DTYPES
 from tao_runtime.engine.clip_setup import ClipSetup, clip_setup
@@ -38,8 +39,9 @@ from tao_runtime.engine.objectives.draw import Draw
 from tao_runtime.engine.objectives.flow_matching import FlowNoised, FlowRecipe
 from tao_runtime.errors import InputError
 from tao_runtime.plan.clip_ledger import ClipLedger
+from tao_runtime.plan.cosmos3_vision import expected_load
 from tao_runtime.plan.diffusion import DiffusionPlan
-from tao_runtime.plan.model import ClipsPlan
+from tao_runtime.plan.model import ClipsPlan, TrainPlan
 
 if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
@@ -59,6 +61,7 @@ __all__ = [
     "open_source",
     "original_name",
     "part_of",
+    "rehearse",
     "share_sequence",
     "weight",
 ]
@@ -139,6 +142,19 @@ def open_source(plan: ClipsPlan, run_dir: Path, label: str, world: World) -> Cli
         collate=partial(collate, setup=setup, recipe=recipe),
     )
     return ClipSource(ledger, setup, open_vae(setup, run_dir, world), functions)
+
+
+def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
+    """Return a pack of one long clip of zeros, its text before it: what a pack holds does not hang on how many."""
+    clips, diffusion = plan.data.clips, plan.diffusion
+    assert clips is not None and diffusion is not None
+    load = expected_load(plan, facts)
+    rows, columns = clips.sizes[0][0] // clips.latent.spatial, clips.sizes[0][1] // clips.latent.spatial
+    frames = max(1, load.video // clips.latent.tokens(1, *clips.sizes[0]))
+    latents = torch.zeros(clips.latent.channels, frames, rows, columns)
+    ids = torch.zeros(max(1, load.text), dtype=torch.long)
+    item = ClipItem(0, latents, ids, Draw(0.5, torch.zeros_like(latents)), 24.0)
+    return collate([item], setup=clip_setup(plan), recipe=recipe_of(diffusion))
 
 
 def collate(items: Sequence[ClipItem], *, setup: ClipSetup, recipe: FlowRecipe) -> Batch:
