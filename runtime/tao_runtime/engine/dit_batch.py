@@ -17,6 +17,7 @@ from tao_runtime.engine.dit import batch_text
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.objectives.draw import Draw, Shape
 from tao_runtime.engine.t5_text import open_text
+from tao_runtime.plan.model import TrainPlan
 
 if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
