@@ -1,7 +1,7 @@
 """The ship gate on two models' answers to 200,000 questions over 50,000 clips: seconds, peak memory, size of the page.
 
-Prediction, written before the first run: two files decoded and validated, 8 s; judged, 4 s; the rest 2 s. Rows in memory
-are about 1 kB each, so 450 MB beside the imports.
+Prediction, written before the first run: two files decoded and validated, 8 s; judged, 4 s; the rest 2 s. Rows in
+memory are about 1 kB each, so 450 MB beside the imports.
 Run: python benchmarks/ship_200k.py   (writes benchmarks/results/ship_200k.json)
 """
 
