@@ -55,7 +55,7 @@ class MediaFold:
         self.turns = turns  # has seen the record before this fold does
         self.files: list[tuple[str, MediaKind]] = []
         self.current: list[int] = []
-        self._known: dict[tuple[str, MediaKind], int | _Refused] = {}
+        self.known: dict[MediaKind, dict[str, int | _Refused]] = {"video": {}, "image": {}}  # kind -> name as written
         self._by_path: dict[tuple[str, MediaKind], int] = {}
         self._listed: dict[str, dict[str, bool] | None] = {}  # directory -> name -> is a link; None: outside the root
 
@@ -70,7 +70,7 @@ class MediaFold:
             kind: MediaKind = "video" if keys[0] in VIDEO_KEYS else "image"
             names = value if type(value) is list else [value]
             for name in names:
-                known = self._known.get((name, kind)) if type(name) is str else None
+                known = self.known[kind].get(name) if type(name) is str else None
                 if type(known) is int:
                     self.current.append(known)
                 else:
@@ -91,9 +91,9 @@ class MediaFold:
         if type(name) is not str or not name:
             findings.add(NOT_PATH, quote(name), "a path relative to the media root", at=at)
             return
-        known = self._known.get((name, kind))
+        known = self.known[kind].get(name)
         if known is None:
-            known = self._known[name, kind] = self._resolve(name, kind)
+            known = self.known[kind][name] = self._resolve(name, kind)
         if isinstance(known, int):
             self.current.append(known)
         else:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from tao_runtime.data.facts import DatasetFacts, MediaKind, VisionGeometry
 from tao_runtime.data.families import PromptOptions, Segment, Turn
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
@@ -128,19 +130,24 @@ def longest_record(
 ) -> tuple[int | None, int | None]:
     """Return the upper bound of the longest record, and its index.
 
-    Records that name the same media differ only in text, so only the longest text of each group is looked at.
+    Records that name the same media differ only in text and turns, so only the longest of each group is looked at.
     """
     if train is None or train.num_records == 0:
         return None, None
     columns = train.columns
-    longest_text: dict[bytes, int] = {}
-    for record in columns.usable.nonzero()[0].tolist():
+    text = columns.text_bytes.astype(np.int64) + columns.num_turns.astype(np.int64) * TURN_OVERHEAD
+    records, count = columns.usable.nonzero()[0], np.diff(columns.media_start)
+    few, medium = records[count[records] <= 1], np.full(len(columns), -1, np.int64)
+    medium[count == 1] = columns.media_index[columns.media_start[:-1][count == 1]]
+    order = few[np.lexsort((few, -text[few], medium[few]))]
+    longest = order[np.diff(medium[order], prepend=-2) != 0].tolist()
+    several: dict[bytes, int] = {}
+    for record in records[count[records] > 1].tolist():
         key = columns.media_of(record).tobytes()
-        best = longest_text.get(key)
-        if best is None or columns.text_bytes[record] > columns.text_bytes[best]:
-            longest_text[key] = record
+        if key not in several or text[record] > text[several[key]]:
+            several[key] = record
     bounds = (
         (bound_tokens(train, record, sampling=sampling, geometry=geometry, system_prompt=system_prompt)[1], record)
-        for record in longest_text.values()
+        for record in (*longest, *several.values())
     )
     return max(bounds, default=(None, None))
