@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 class Frozen(BaseModel):
     """Base of every value that is written to disk: immutable, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
 
 class Fix(Frozen):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from factory import make_clip, make_dataset, make_image, make_record, write_annotations
+from mutations import mutate
 from tao_runtime.data.annotations import RecordReader, locate, scan_annotations
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import Collector
@@ -130,28 +131,6 @@ def test_an_extra_fold_sees_every_object(tmp_path: Path) -> None:
     write_annotations(root, [make_record(0), 7, make_record(2)])
     scan_annotations(ref(root), folds=[lambda _: Count()])
     assert seen == [0, 2, -1]
-
-
-# fmt: off
-JUNK = (None, True, False, 0, -1, 1e999, 10**400, "", " ", "\ud800", "\0", "<video>", [], [None], {}, {"a": 1}, [[]],
-        ["clip_0.mp4", 3], "../..", "/", ".", "~", "x" * 5000, {"from": "gpt"}, [{"from": [], "value": {}}])
-# fmt: on
-
-
-def mutate(value: object, rng: random.Random) -> object:
-    """Replace, drop or double something at a random depth."""
-    if rng.random() < 0.3 or not isinstance(value, dict | list) or not value:
-        return rng.choice(JUNK)
-    if isinstance(value, dict):
-        key = rng.choice(list(value))
-        rest = {name: one for name, one in value.items() if name != key}
-        return (
-            rest
-            if rng.random() < 0.2
-            else {**rest, rng.choice([key, "image", "videos", "id"]): mutate(value[key], rng)}
-        )
-    position = rng.randrange(len(value))
-    return [*value[:position], mutate(value[position], rng), *value[position + (rng.random() < 0.8) :]]
 
 
 def test_two_thousand_mutated_records_give_findings_and_no_exception(tmp_path: Path) -> None:

@@ -7,22 +7,20 @@ import sys
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tao_runtime.deft.dataset import Manifest
-from tao_runtime.deft.table import interval
-from tao_runtime.engine.commits import write_atomically
 from tao_runtime.errors import InputError
 from tao_runtime.preflight.report import Report
-from tao_runtime.score.metrics import MetricsReport
-from tao_runtime.score.results import RESULTS_NAME, read_results
 from tao_runtime.spec.families import Family
 from tao_runtime.spec.load import dump_spec, load_spec
+
+if TYPE_CHECKING:
+    from tao_runtime.deft.dataset import Manifest
 
 SHOWN = 10  # answers of an inference
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -42,6 +40,8 @@ def report(found: Report, *, as_json: bool, to_stderr: bool = False) -> None:
 
 def fixed(found: Report, spec: Path, overrides: list[str], *, folder: Path) -> None:
     """Write a copy of the spec with what errors and warnings suggest; a note is for its reader to decide."""
+    from tao_runtime.engine.commits import write_atomically
+
     patch: dict[str, Any] = {}
     for finding in found.findings:
         if finding.severity != "note" and finding.record is None and finding.fix is not None and finding.fix.patch:
@@ -74,6 +74,8 @@ def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]
 
 def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
     """Return the few lines that end a run."""
+    from tao_runtime.score.results import RESULTS_NAME, read_results
+
     lines = [f"{record['action']} complete in {record['seconds']:.1f} s: {run_dir}"]
     if record.get("resumed_from"):
         lines.append(f"  resumed from step {record['resumed_from']}")
@@ -92,6 +94,9 @@ def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
 
 def _figures(path: Path) -> list[str]:
     """Return the headline figures of an evaluation, with intervals, and how many answers could not be read."""
+    from tao_runtime.deft.table import interval
+    from tao_runtime.score.metrics import MetricsReport
+
     found = MetricsReport.model_validate_json(path.read_text())
     names = [name for name in ("accuracy", "balanced_accuracy", "f1") if name in found.metrics]
     lines = [f"{name} {interval(found.metrics[name])}" for name in names]

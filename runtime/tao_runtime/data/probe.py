@@ -13,8 +13,8 @@ from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, Scan, locate,
 from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
-from tao_runtime.data.llava_parquet import probe_llava_parquet
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data import parquet_rules as _parquet  # noqa: F401 - declares its rules
 from tao_runtime.data.same_content import same_content
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.data.video_folder import probe_video_folder
@@ -32,9 +32,16 @@ SUFFIXES: Final = {
     "image": (".jpg", ".jpeg", ".png", ".webp", ".bmp"),
 }
 
+
+def _probe_parquet(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
+    from tao_runtime.data.llava_parquet import probe_llava_parquet  # noqa: PLC0415 - 100 ms that most checks do without
+
+    return probe_llava_parquet(ref, progress)
+
+
 # How data sets are laid out that are not annotation files of conversations.
 FORMATS: Final[dict[str, Callable[[DatasetRef, Progress | None], DatasetFacts]]] = {
-    "llava-parquet": probe_llava_parquet,
+    "llava-parquet": _probe_parquet,
     "videophy2": probe_videophy2,
     "video-jsonl": probe_video_jsonl,
     "video-folder": probe_video_folder,
