@@ -73,8 +73,13 @@ def test_order_is_kept_and_progress_told(tmp_path: Path) -> None:
 
 def plant(folder: Path, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
     """Let the children that read headers do something else with files named bad*."""
-    code = ("import os, sys, time", "if any('data.header' in each for each in sys.orig_argv):", "    import av",
-            "    real = av.open", f"    av.open = lambda path, **o: {act} if 'bad' in path else real(path, **o)")  # fmt: skip
+    code = (
+        "import os, sys, time",
+        "if any('data.header' in each for each in sys.orig_argv):",
+        "    import av",
+        "    real = av.open",
+        f"    av.open = lambda path, **o: {act} if 'bad' in path else real(path, **o)",
+    )
     (folder / "sitecustomize.py").write_text("\n".join(code))
     monkeypatch.setenv("PYTHONPATH", str(folder))
 

@@ -36,7 +36,13 @@ def same(root: Path) -> Scan:
 
 def variants() -> list[dict[str, object]]:
     """Records of every usual shape, and records one step away from them."""
-    two = [SYSTEM, HUMAN, GPT, {"from": "human", "value": "é?"}, {"from": "gpt", "value": "nach rechts, über das Feld, ß"}]
+    two = [
+        SYSTEM,
+        HUMAN,
+        GPT,
+        {"from": "human", "value": "é?"},
+        {"from": "gpt", "value": "nach rechts, über das Feld, ß"},
+    ]
     images = {"video": None, "video_fps": None}
     return [
         make_record(0), make_record(1, conversations=two), make_record(2, answer="Right."), make_record(3, id=None),
@@ -48,7 +54,8 @@ def variants() -> list[dict[str, object]]:
         make_record(15, video_fps=True), make_record(16, video_fps=-1), make_record(17, video=["clip_0.mp4"]),
         make_record(18, source_video="abc"), make_record(19, start=1, end=2), make_record(20, "gone.mp4"),
         make_record(21, image="a.png"), make_record(22, answer="\ud800"), make_record(23, conversations={}),
-        make_record(24, videos=["clip_0.mp4"], video=None), make_record(25, conversations=[HUMAN, {"from": [], "value": 1}]),
+        make_record(24, videos=["clip_0.mp4"], video=None), make_record(26, fps=3), make_record(27, "b.png"),
+        make_record(25, conversations=[HUMAN, {"from": [], "value": 1}]),
     ]  # fmt: skip
 
 

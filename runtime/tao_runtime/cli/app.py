@@ -70,7 +70,7 @@ def check(
         typer.Option("--decode", metavar="SHARE|all", help="Also decode this share of the media: all, 10% or 0.1."),
     ] = None,
     fix: Annotated[
-        Path | None, typer.Option("--fix", help="Write a corrected copy of the spec into this folder.")
+        Path | None, typer.Option("--fix", help="Write repaired copies of spec and annotations into this folder.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -83,7 +83,9 @@ def check(
     report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline, decode=share)
     show.report(report, as_json=as_json)
     if fix is not None:
-        show.fixed(report, spec, overrides or [], folder=fix)
+        from tao_runtime.cli.fix import fix as write_fixed
+
+        write_fixed(report, spec, overrides or [], fix, nproc=nproc)
     raise typer.Exit(int(report.exit_code))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -14,10 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tao_runtime.errors import InputError
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.families import Family
-from tao_runtime.spec.load import dump_spec, load_spec
 
 if TYPE_CHECKING:
     from tao_runtime.deft.dataset import Manifest
@@ -36,24 +33,6 @@ def report(found: Report, *, as_json: bool, to_stderr: bool = False) -> None:
     for finding, line in zip(found.findings, lines, strict=False):
         console.print(Text(line, style=COLOURS[finding.severity]), soft_wrap=True)
     console.print(Text(lines[-1], style="green" if found.ok else COLOURS["error"]), soft_wrap=True)
-
-
-def fixed(found: Report, spec: Path, overrides: list[str], *, folder: Path) -> None:
-    """Write a copy of the spec with what errors and warnings suggest; a note is for its reader to decide."""
-    from tao_runtime.engine.commits import write_atomically
-
-    patch: dict[str, Any] = {}
-    for finding in found.findings:
-        if finding.severity != "note" and finding.record is None and finding.fix is not None and finding.fix.patch:
-            patch.update(finding.fix.patch)
-    corrections = [f"{key}={json.dumps(value)}" for key, value in patch.items()]
-    text = dump_spec(load_spec(spec, [*overrides, *corrections]))
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{spec.stem}.yaml"
-    if target.exists() and target.samefile(spec):
-        raise InputError(f"--fix {folder}: would write over {spec}; want another folder")
-    write_atomically(target, text)
-    print(f"{target}: {len(patch)} keys set{': ' if patch else ''}{' '.join(corrections)}", file=sys.stderr)
 
 
 def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]], *, as_json: bool) -> None:

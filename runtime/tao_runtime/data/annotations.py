@@ -42,6 +42,8 @@ class Scan:
     fps: npt.NDArray[np.float64]  # [N] video_fps as the record says; NaN: none
     findings: Collector
     cuts: Mapping[int, Cut]  # by record: what it says of its source video
+    rates: Mapping[int, Mapping[str, list[float]]]  # by record and key: frame rates of several videos, or said twice
+    repeated: frozenset[int]  # records that have the id of an earlier one
 
 
 def locate(ref: DatasetRef) -> tuple[Path, Path]:
@@ -91,7 +93,9 @@ def scan_annotations(
         fold.finish(findings)
     frozen = columns.freeze()
     fps = _view(columns.fps, np.float64)
-    return Scan(annotation, root, digest.hexdigest(), frozen, tuple(media.files), fps, findings, source.cuts)
+    files, repeated = tuple(media.files), frozenset(ids.repeated)
+    sha256 = digest.hexdigest()
+    return Scan(annotation, root, sha256, frozen, files, fps, findings, source.cuts, rate.said, repeated)
 
 
 @dataclass(slots=True)

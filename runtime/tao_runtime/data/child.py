@@ -1,4 +1,4 @@
-"""A child process that answers lines with lines, each within a time limit; ended, whatever it is doing, when it does not."""
+"""A child process that answers lines with lines, each within a time limit; when it does not, it is ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START_S: Final = 60  # a child may take so long to import its libraries
 
 
 class Child:
-    """One process of a module that says an empty line when it is ready. Started when first asked, and anew when ended."""
+    """One process of a module that says an empty line when it is ready. Started when asked, and anew when ended."""
 
     def __init__(self, module: str, limit_s: float) -> None:
         self.module, self.limit_s = module, limit_s

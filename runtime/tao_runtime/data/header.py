@@ -1,7 +1,7 @@
 """Read the header of one media file, in this process or as a child that reads one after another.
 
-As a child: requests as JSON lines on stdin ([[path, kind], ...]), one JSON line for each file on stdout. Imports little,
-since each child does so anew; a library that hangs or crashes on a file takes the child with it, and nothing else.
+As a child: requests as JSON lines on stdin ([[path, kind], ...]), one JSON line for each file on stdout. It imports
+little, since each child does so anew; a library that hangs or crashes on a file takes the child with it, nothing else.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class _Window:
         self.path, self.file, self.on_bytes, self.chunk = path, file, on_bytes, chunk
         self.decode_text = codecs.getincrementaldecoder("utf-8")("strict").decode
         decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-        self.decode_json, self.scan_once = decoder.raw_decode, decoder.scan_once
+        self.decode_json, self.scan_once = decoder.raw_decode, decoder.scan_once  # type: ignore[attr-defined]
         self.text = ""
         self.pos = self.byte = 0
         self.ascii = True

@@ -32,11 +32,12 @@ ASPECT = declare(
     source="smart_resize of the image processors",
 )
 HEADER_TIMEOUT = declare(
-    "media/header-timeout", "error", "A header is read within 20 seconds: no stuck disk, no endless file.", source=_DECODE
+    "media/header-timeout",
+    "error",
+    "A header is read within 20 seconds: no stuck disk, no endless file.",
+    source=_DECODE,
 )
-HEADER_CRASH = declare(
-    "media/header-crash", "error", "No file ends the process that reads its header.", source=_DECODE
-)
+HEADER_CRASH = declare("media/header-crash", "error", "No file ends the process that reads its header.", source=_DECODE)
 FAULTS: Final = {"empty": EMPTY, "unreadable": UNREADABLE, "timeout": HEADER_TIMEOUT, "crash": HEADER_CRASH}
 
 

@@ -1,4 +1,4 @@
-"""Rules about conversations in parquet files; apart from their reader, whose libraries take a tenth of a second to import."""
+"""Rules about conversations in parquet files; apart from their reader, whose libraries are slow to import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records that no rule has anything to say of: one look takes the place of every fold, and leaves what they would leave."""
+"""Records that no rule has anything to say of: one look takes the place of every fold, and leaves what they would."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tao_runtime.data.source_video import SOURCE_KEYS
 
 MAX_SHAPES: Final = 1000  # key sequences that are remembered
 _NO_MEDIUM: Final = ""
+_CLOSE_KEYS: Final = PLACES.union(SOURCE_KEYS, ("fps",))  # a record with one of these has more to be looked at
 _CLOSER: Final = None  # the folds must look
 
 
@@ -96,7 +97,7 @@ class Usual:
         """Return which key of a record names its one medium, None if the folds must look closer at such records."""
         media = [key for key in MEDIA_KEYS if key in shape]
         plain = self.turns.answers and len(media) <= 1 and not set(media) - {"video", "image"}
-        plain = plain and PLACES.isdisjoint(shape) and set(SOURCE_KEYS).isdisjoint(shape)
+        plain = plain and _CLOSE_KEYS.isdisjoint(shape)
         found = (media[0] if media else _NO_MEDIUM) if plain else _CLOSER
         if len(self.shapes) < MAX_SHAPES:
             self.shapes[shape] = found
