@@ -20,6 +20,7 @@ from tao_runtime.data.facts import DatasetFacts, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, Fold, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import NOT_OBJECT, ConversationFold, IdFold, VideoFpsFold
+from tao_runtime.data.paths import is_dir
 from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import Cut, SourceFold
 from tao_runtime.data.usual import Usual
@@ -49,8 +50,8 @@ class Scan:
 def locate(ref: DatasetRef) -> tuple[Path, Path]:
     """Return the annotation file and the media root; a directory is a dataset root and holds both."""
     annotation = Path(ref.annotation)
-    root = annotation if annotation.is_dir() else annotation.parent
-    return annotation / ANNOTATION_NAME if annotation.is_dir() else annotation, Path(ref.media) if ref.media else root
+    root = annotation if is_dir(annotation) else annotation.parent
+    return annotation / ANNOTATION_NAME if is_dir(annotation) else annotation, Path(ref.media) if ref.media else root
 
 
 def scan_annotations(

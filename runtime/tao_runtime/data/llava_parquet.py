@@ -19,6 +19,7 @@ from tao_runtime.data.facts import DatasetFacts, MediaHeader
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.llava import ConversationFold
 from tao_runtime.data.parquet_rules import COLUMNS, NO_COLUMN, NO_PICTURE
+from tao_runtime.data.paths import is_file
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
 
@@ -28,7 +29,7 @@ BATCH_ROWS: Final = 64  # pictures are in the rows; this many are in memory at a
 
 def parquet_files(annotation: Path) -> list[Path]:
     """Return the parquet files of a data set, in order. Raises InputError if there are none."""
-    files = [annotation] if annotation.is_file() else sorted(annotation.rglob("*.parquet"))
+    files = [annotation] if is_file(annotation) else sorted(annotation.rglob("*.parquet"))
     if not files:
         raise InputError(f"{annotation}: no parquet file; want *.parquet with the columns {', '.join(COLUMNS)}")
     return files

@@ -15,6 +15,7 @@ from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, 
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.paths import exists, is_dir, is_file
 from tao_runtime.data.rates import compare_rates, with_rates
 from tao_runtime.data.references import SUFFIXES
 from tao_runtime.data.same_content import same_content
@@ -103,7 +104,7 @@ def probe_dataset(
     if not len(scan.columns):
         scan.findings.add(NO_RECORDS, "0 records", "at least one", at=At())
     compare_rates(scan, media)
-    whole = () if scan.media_root.is_dir() else (_no_root(ref, scan.media_root),)
+    whole = () if is_dir(scan.media_root) else (_no_root(ref, scan.media_root),)
     own = with_rates(scan.findings.findings(), scan, media)
     found = (*whole, *own, *_cap(broken, scan, media))
     columns = _without(scan.columns, media)
@@ -160,10 +161,10 @@ def _cap(broken: list[Finding], scan: Scan, media: tuple[MediaHeader | None, ...
 def _probe_folder(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
     """Look at one media file, or at every media file of a folder: a dataset without annotations."""
     path = Path(ref.annotation)
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{path}: does not exist; want a media file, a folder of them, or an annotation file")
-    names = [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file())
-    unnamed: MediaKind | None = "video" if path.is_file() else None  # a file that was asked for is tried in any case
+    names = [path] if is_file(path) else sorted(one for one in path.iterdir() if is_file(one))
+    unnamed: MediaKind | None = "video" if is_file(path) else None  # a file that was asked for is tried in any case
     files = [(str(one), kind) for one in names if (kind := _kind(one) or unnamed) is not None]
     findings = Collector(where=ref.annotation_key, file=str(path))
     if not files:
@@ -199,9 +200,9 @@ def _output_dir(spec: Spec) -> tuple[Finding, ...]:
     if not target:
         return ()  # the spec layer asks for it
     nearest = existing_parent(Path(target))
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+    if is_dir(nearest) and os.access(nearest, os.W_OK | os.X_OK):
         return ()
-    saw = "a file" if nearest.is_file() else f"{nearest} cannot be written by this user"
+    saw = "a file" if is_file(nearest) else f"{nearest} cannot be written by this user"
     return (_finding(NOT_WRITABLE.name, "results_dir", target, saw, "a directory that can be made and written"),)
 
 

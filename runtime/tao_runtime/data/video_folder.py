@@ -11,6 +11,7 @@ from tao_runtime.data.clip_set import NO_CAPTION, TO_THE_END, ClipSet, Progress,
 from tao_runtime.data.clips import Window
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector, declare
+from tao_runtime.data.paths import is_dir, is_file
 from tao_runtime.data.t5 import EmbeddingError, caption_hash, find_embedding, read_embedding
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
@@ -45,7 +46,7 @@ OLDER = declare(
 def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
     """Look at every clip, caption and embedding of a folder. Raises InputError if there is no such folder."""
     root = Path(ref.annotation)
-    if not (root / VIDEOS).is_dir():
+    if not is_dir(root / VIDEOS):
         raise InputError(f"{root}: has no folder {VIDEOS}; want {VIDEOS}/*{SUFFIX} and {METAS}/*.txt")
     clips = ClipSet(ref, root, root / VIDEOS)
     for index, path in enumerate(_clips(root)):
@@ -101,7 +102,7 @@ def read_caption(root: Path, stem: str) -> str:
 def _caption(index: int, path: Path, findings: Collector) -> str:
     text = read_caption(path.parent.parent, path.stem)
     if not text:
-        saw = "an empty file, or not UTF-8" if path.is_file() else f"no {METAS}/{path.name}"
+        saw = "an empty file, or not UTF-8" if is_file(path) else f"no {METAS}/{path.name}"
         findings.add(NO_CAPTION, saw, "the text of the clip", at=At(index, file=str(path)))
     return text
 
@@ -122,6 +123,6 @@ def _embedded(index: int, root: Path, stem: str, caption: str, findings: Collect
             findings.add(STALE, "the embedding of another text", "that of the caption", at=at, fix=again)
         return True
     meta = root / METAS / f"{stem}.txt"
-    if meta.is_file() and path.stat().st_mtime_ns < meta.stat().st_mtime_ns:
+    if is_file(meta) and path.stat().st_mtime_ns < meta.stat().st_mtime_ns:
         findings.add(OLDER, "older than its caption, and does not say its text", "one made since", at=at, fix=again)
     return True

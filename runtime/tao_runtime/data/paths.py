@@ -1,0 +1,21 @@
+"""Does a path exist: false also where the system refuses to look it up, as it does a name of 5,000 letters."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def is_dir(path: Path) -> bool:
+    """Tell whether a path is a directory. Path.is_dir raises OSError for a name that is too long, until Python 3.14."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a path is a file."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def exists(path: Path) -> bool:
+    """Tell whether there is anything at a path."""
+    return os.path.exists(path)  # noqa: PTH110
