@@ -162,7 +162,16 @@ def test_rows_of_parquet_are_records_with_their_picture(tmp_path: Path) -> None:
 def test_parquet_without_its_columns_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([{"id": "1"}]), tmp_path / "a.parquet")
     facts = probe_dataset(ref(tmp_path, "llava-parquet"))
+    assert facts.findings[0].rule == "dataset/parquet-columns"
     assert "no column image, conversations" in facts.findings[0].render()
+
+
+@pytest.mark.parametrize("layout", ["video-jsonl", "video-folder"])
+def test_a_set_without_clips_is_an_error(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "empty.jsonl" if layout == "video-jsonl" else tmp_path
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "empty.jsonl").write_text("[]")
+    assert [finding.rule for finding in probe_dataset(ref(path, layout)).findings] == ["clips/none"]
 
 
 @pytest.mark.parametrize("style", ["entry", "name", "messages"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +76,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Judge a run before it starts: every record, every media file, the model, the machine, the arithmetic."""
+    gc.set_threshold(50_000)  # imports make objects that stay: looking for garbage in them takes 15 % of a small check
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare_report
     from tao_runtime.data.decode_probe import parse_share

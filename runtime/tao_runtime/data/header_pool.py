@@ -33,6 +33,8 @@ def read_headers(
 
     Raises OSError if no process can be started. Close the generator to stop early.
     """
+    if not jobs:
+        return
     count = 1 if len(jobs) <= ALONE else workers or num_cores()
     batches, lock = iter([jobs[at : at + BATCH] for at in range(0, len(jobs), BATCH)]), threading.Lock()
     done: queue.SimpleQueue[list[tuple[int, Answer]] | OSError | None] = queue.SimpleQueue()
