@@ -1,7 +1,7 @@
 """Headers of small clips, warm: files a second over all cores, and again from the memory of the first scan.
 
 Target: at least 1,000 files a second on 2 cores. Prediction, before the first run: 3,000 (1 ms a file in two processes,
-0.2 s to start them). CPU seconds are given beside wall seconds, since other work on the machine only adds to the latter.
+0.2 s to start them). CPU seconds are beside wall seconds, since other work on the machine only adds to the latter.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def main() -> None:
             assert all(isinstance(one, MediaHeader) for one in found)
             used = cpu_s() - used
             runs[name] = {"files_per_s": round(NUM_FILES / wall), "files_per_cpu_s": round(NUM_FILES / used),
-                          "wall_s": round(wall, 2), "cpu_s": round(used, 2), "cores_used": round(used / wall, 2)}  # fmt: skip
+                          "wall_s": round(wall, 2), "cpu_s": round(used, 2),
+                          "cores_used": round(used / wall, 2)}  # fmt: skip
     result = {
         "benchmark": "media_headers",
         "date": datetime.now(UTC).date().isoformat(),
