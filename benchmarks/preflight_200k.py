@@ -37,7 +37,7 @@ print(json.dumps({"import_s": imported - start, "check_s": time.process_time() -
                   "report_bytes": len(report.model_dump_json())}))
 """
 FLOOR = """
-import gc, importlib, json, sys, time
+import gc, importlib.util, json, sys, time
 name = next(name for name in ("msgspec.json", "orjson", "json") if importlib.util.find_spec(name.split(".")[0]))
 module = importlib.import_module(name)
 read = module.decode if name == "msgspec.json" else module.loads

@@ -74,6 +74,8 @@ def test_a_file_of_clips_is_seen_whole(tmp_path: Path) -> None:
         ({"vision_path": "a.mp4", "t2w_windows": [window(start_frame=True)]}, "clips/window"),
         ({"vision_path": "a.mp4", "t2w_windows": [window(temporal_interval=0)]}, "clips/window"),
         ({"vision_path": "a.mp4", "t2w_windows": [window(caption="")]}, "clips/caption-empty"),
+        ({"vision_path": "a\ud800.mp4", "t2w_windows": [window()]}, "clips/record-malformed"),
+        ({"vision_path": "a\0.mp4", "t2w_windows": [window()]}, "clips/record-malformed"),
         ({"vision_path": "s3://b/a.mp4", "t2w_windows": [window()]}, "clips/path"),
         ({"vision_path": "../a.mp4", "t2w_windows": [window()]}, "clips/path"),
         ({"vision_path": "gone.mp4", "t2w_windows": [window()]}, "clips/header"),

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 
+def can_be_path(text: str) -> bool:
+    """Tell whether a text can name a file at all: a null byte and a lone surrogate, which JSON allows, cannot."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def is_dir(path: Path) -> bool:
     """Tell whether a path is a directory. Path.is_dir raises OSError for a name that is too long, until Python 3.14."""
     return os.path.isdir(path)  # noqa: PTH112

@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from tao_runtime.data.facts import MediaKind
 from tao_runtime.data.fold import At, Collector, RuleInfo, declare, quote
 from tao_runtime.data.llava import MEDIA_KEYS, VIDEO_KEYS, ConversationFold, keep_tags, put_tags
+from tao_runtime.data.paths import can_be_path
 
 _ROOT = "a record must not read outside the media root that the spec names"
 
@@ -151,7 +152,7 @@ class MediaFold:
     def _resolve(self, name: str, kind: MediaKind) -> int | _Refused:
         missing = _Refused(MISSING, f"{quote(name)} is not a file in {self.root}", "a file")
         outside = _Refused(OUTSIDE, f"{quote(name)} leads out of {self.root}", "a path inside the media root")
-        if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
+        if not can_be_path(name):
             return missing
         full = os.path.join(self.root, name)  # noqa: PTH118 - once per distinct name: Path costs 5x
         if ".." in name.split("/"):
