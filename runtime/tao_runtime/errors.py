@@ -32,7 +32,8 @@ class Fix(Frozen):
 
     text: str
     patch: dict[str, JsonValue] | None = Field(
-        default=None, description="key=value overrides of the spec, or fields of the record to set"
+        default=None,
+        description="key=value overrides of the spec; or of a record: paths such as conversations/1/value, null removes",
     )
 
 
