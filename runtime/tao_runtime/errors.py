@@ -33,7 +33,7 @@ class Fix(Frozen):
     text: str
     patch: dict[str, JsonValue] | None = Field(
         default=None,
-        description="key=value overrides of the spec; or of a record: paths such as conversations/1/value, null removes",
+        description="overrides of the spec; or of a record: paths such as conversations/1/value, null removes",
     )
 
 
