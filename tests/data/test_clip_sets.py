@@ -74,6 +74,8 @@ def test_a_file_of_clips_is_seen_whole(tmp_path: Path) -> None:
         ({"vision_path": "a.mp4", "t2w_windows": [window(start_frame=True)]}, "clips/window"),
         ({"vision_path": "a.mp4", "t2w_windows": [window(temporal_interval=0)]}, "clips/window"),
         ({"vision_path": "a.mp4", "t2w_windows": [window(caption="")]}, "clips/caption-empty"),
+        ({"vision_path": "a\ud800.mp4", "t2w_windows": [window()]}, "clips/record-malformed"),
+        ({"vision_path": "a\0.mp4", "t2w_windows": [window()]}, "clips/record-malformed"),
         ({"vision_path": "s3://b/a.mp4", "t2w_windows": [window()]}, "clips/path"),
         ({"vision_path": "../a.mp4", "t2w_windows": [window()]}, "clips/path"),
         ({"vision_path": "gone.mp4", "t2w_windows": [window()]}, "clips/header"),
@@ -162,7 +164,16 @@ def test_rows_of_parquet_are_records_with_their_picture(tmp_path: Path) -> None:
 def test_parquet_without_its_columns_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([{"id": "1"}]), tmp_path / "a.parquet")
     facts = probe_dataset(ref(tmp_path, "llava-parquet"))
+    assert facts.findings[0].rule == "dataset/parquet-columns"
     assert "no column image, conversations" in facts.findings[0].render()
+
+
+@pytest.mark.parametrize("layout", ["video-jsonl", "video-folder"])
+def test_a_set_without_clips_is_an_error(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "empty.jsonl" if layout == "video-jsonl" else tmp_path
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "empty.jsonl").write_text("[]")
+    assert [finding.rule for finding in probe_dataset(ref(path, layout)).findings] == ["clips/none"]
 
 
 @pytest.mark.parametrize("style", ["entry", "name", "messages"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -79,11 +80,12 @@ def check(
         typer.Option("--decode", metavar="SHARE|all", help="Also decode this share of the media: all, 10% or 0.1."),
     ] = None,
     fix: Annotated[
-        Path | None, typer.Option("--fix", help="Write a corrected copy of the spec into this folder.")
+        Path | None, typer.Option("--fix", help="Write repaired copies of spec and annotations into this folder.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a run before it starts: every record, every media file, the model, the machine, the arithmetic."""
+    gc.set_threshold(50_000)  # imports make objects that stay: looking for garbage in them takes 15 % of a small check
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare_report
     from tao_runtime.data.decode_probe import parse_share
@@ -92,7 +94,9 @@ def check(
     report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline, decode=share)
     show.report(report, as_json=as_json)
     if fix is not None:
-        show.fixed(report, spec, overrides or [], folder=fix)
+        from tao_runtime.cli.fix import fix as write_fixed
+
+        write_fixed(report, spec, overrides or [], fix, nproc=nproc)
     raise typer.Exit(int(report.exit_code))
 
 

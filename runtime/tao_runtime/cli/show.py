@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tao_runtime.deft.dataset import Manifest
-from tao_runtime.deft.table import interval
-from tao_runtime.engine.commits import write_atomically
-from tao_runtime.errors import InputError
 from tao_runtime.preflight.report import Report
 from tao_runtime.score import clip_page
 from tao_runtime.score.clip_results import VIDEO_RESULTS_NAME, VideoResults
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import RESULTS_NAME, read_results
 from tao_runtime.spec.families import Family
-from tao_runtime.spec.load import dump_spec, load_spec
+
+if TYPE_CHECKING:
+    from tao_runtime.deft.dataset import Manifest
 
 SHOWN = 10  # answers of an inference
 FIGURES = ("accuracy", "balanced_accuracy", "f1", "off_by_one_accuracy", "pearson", "spearman")
@@ -42,22 +39,6 @@ def report(found: Report, *, as_json: bool, to_stderr: bool = False) -> None:
     for finding, line in zip(found.findings, lines, strict=False):
         console.print(Text(line, style=COLOURS[finding.severity]), soft_wrap=True)
     console.print(Text(lines[-1], style="green" if found.ok else COLOURS["error"]), soft_wrap=True)
-
-
-def fixed(found: Report, spec: Path, overrides: list[str], *, folder: Path) -> None:
-    """Write a copy of the spec with what errors and warnings suggest; a note is for its reader to decide."""
-    patch: dict[str, Any] = {}
-    for finding in found.findings:
-        if finding.severity != "note" and finding.record is None and finding.fix is not None and finding.fix.patch:
-            patch.update(finding.fix.patch)
-    corrections = [f"{key}={json.dumps(value)}" for key, value in patch.items()]
-    text = dump_spec(load_spec(spec, [*overrides, *corrections]))
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{spec.stem}.yaml"
-    if target.exists() and target.samefile(spec):
-        raise InputError(f"--fix {folder}: would write over {spec}; want another folder")
-    write_atomically(target, text)
-    print(f"{target}: {len(patch)} keys set{': ' if patch else ''}{' '.join(corrections)}", file=sys.stderr)
 
 
 def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]], *, as_json: bool) -> None:
@@ -78,6 +59,7 @@ def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]
 
 def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
     """Return the few lines that end a run."""
+
     lines = [f"{record['action']} complete in {record['seconds']:.1f} s: {run_dir}"]
     if record.get("resumed_from"):
         lines.append(f"  resumed from step {record['resumed_from']}")
@@ -98,6 +80,8 @@ def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
 
 def _figures(path: Path) -> list[str]:
     """Return the headline figures of an evaluation, with intervals, and how many answers could not be read."""
+    from tao_runtime.deft.table import interval
+
     found = MetricsReport.model_validate_json(path.read_text())
     names = [name for name in FIGURES if name in found.metrics]
     lines = [

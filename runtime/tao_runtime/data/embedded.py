@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tao_runtime.data.fold import At, Collector, declare
+from tao_runtime.data.paths import is_file
 from tao_runtime.data.t5 import EmbeddingError, Encoder, caption_hash, read_embedding
 
 EMBEDDINGS: Final = "t5_xxl"  # folder beside the clips
@@ -66,7 +67,7 @@ class EmbeddingFold:
             if found.caption_sha256 != caption_hash(caption):
                 self.findings.add(STALE, "the embedding of another text", "that of the caption", at=at, fix=_AGAIN)
             return True
-        if caption_file.is_file() and path.stat().st_mtime_ns < caption_file.stat().st_mtime_ns:
+        if is_file(caption_file) and path.stat().st_mtime_ns < caption_file.stat().st_mtime_ns:
             saw = "older than its caption, and does not say its text"
             self.findings.add(OLDER, saw, "one made since", at=at, fix=_AGAIN)
         return True

@@ -30,10 +30,20 @@ def read_json_record(annotation: Path, offset: int, size: int) -> Mapping[str, o
     return value
 
 
+def _read_row(annotation: Path, offset: int, size: int) -> Mapping[str, object]:
+
+    return read_row(annotation, offset, size)
+
+
+def _parquet_sha256(annotation: Path) -> str:
+
+    return parquet_sha256(annotation)
+
+
 READERS: Final[dict[str, Callable[[Path, int, int], Mapping[str, object]]]] = {
     "llava": read_json_record,
     "video-jsonl": read_json_record,
-    "llava-parquet": read_row,
+    "llava-parquet": _read_row,
     "videophy2": read_entry,
     "video-folder": read_clip,
 }
@@ -47,7 +57,7 @@ def _file_sha256(annotation: Path) -> str:
 DIGESTS: Final[dict[str, Callable[[Path], str]]] = {
     "llava": _file_sha256,
     "video-jsonl": _file_sha256,
-    "llava-parquet": parquet_sha256,
+    "llava-parquet": _parquet_sha256,
     "videophy2": videophy2_sha256,
     "video-folder": folder_sha256,
 }

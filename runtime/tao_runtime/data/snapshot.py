@@ -15,6 +15,7 @@ from typing import Final
 from tao_runtime.data.commit import hash_files
 from tao_runtime.data.digest import weights_digest
 from tao_runtime.data.facts import ModelFacts, VisionGeometry
+from tao_runtime.data.paths import is_dir, is_file
 from tao_runtime.spec.base import ModelRef
 
 TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -42,7 +43,7 @@ def hub_cache() -> Path:
 def has_token() -> bool:
     """Tell whether a hub token is there. Its value is not read."""
     file = Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token")
-    return any(os.environ.get(name) for name in TOKEN_VARIABLES) or file.is_file()
+    return any(os.environ.get(name) for name in TOKEN_VARIABLES) or is_file(file)
 
 
 def local_directory(ref: ModelRef) -> Path | None:
@@ -50,16 +51,16 @@ def local_directory(ref: ModelRef) -> Path | None:
     path = Path(ref.location)
     if not ref.location:  # Path("") is the working directory
         return None
-    if path.is_dir():
+    if is_dir(path):
         return path
     if ref.location.count("/") != 1 or ref.location.startswith((".", "/", "~")):
         return None
     folder = hub_cache() / ("models--" + ref.location.replace("/", "--"))
     revision = ref.revision or "main"
     pointer = folder / "refs" / revision
-    commit = pointer.read_text().strip() if pointer.is_file() else revision
+    commit = pointer.read_text().strip() if is_file(pointer) else revision
     snapshot = folder / "snapshots" / commit
-    return snapshot if snapshot.is_dir() else None
+    return snapshot if is_dir(snapshot) else None
 
 
 def probe_model(ref: ModelRef) -> ModelFacts:
@@ -75,9 +76,9 @@ def probe_model(ref: ModelRef) -> ModelFacts:
             None,
             VisionGeometry(),
             has_token=has_token(),
-            is_file=Path(ref.location).is_file(),
+            is_file=is_file(Path(ref.location)),
         )
-    is_adapter = (directory / _ADAPTER).is_file()
+    is_adapter = is_file(directory / _ADAPTER)
     missing: list[str] = []
     folder = network_folder(directory)
     config = read_json(folder / (_ADAPTER if is_adapter else "config.json"), missing)
@@ -86,7 +87,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
     sizes = [_tensor_sizes(folder / name, missing) for name in shards]
     if is_sharded:
         sizes = [_contents_sizes(folder / SHARDED, missing)]
-    if not is_adapter and folder == directory and not (directory / "tokenizer.json").is_file():
+    if not is_adapter and folder == directory and not is_file(directory / "tokenizer.json"):
         missing.append("tokenizer.json")
     whole = bool(sizes) and None not in sizes
     counted = [size for size in sizes if size is not None]
@@ -109,13 +110,13 @@ def probe_model(ref: ModelRef) -> ModelFacts:
 
 def network_folder(directory: Path) -> Path:
     """Return the folder of a model's configuration and weights: inside of a pipeline, or the folder itself."""
-    return directory / NETWORK if (directory / PIPELINE).is_file() else directory
+    return directory / NETWORK if is_file(directory / PIPELINE) else directory
 
 
 def tokenizer_folder(directory: Path) -> Path:
     """Return the folder of a text encoder's tokenizer: the encoder's own, or the one beside it in a pipeline."""
     beside = directory.parent / "tokenizer"
-    return beside if not (directory / _TOKENIZER_CONFIG).is_file() and beside.is_dir() else directory
+    return beside if not is_file(directory / _TOKENIZER_CONFIG) and is_dir(beside) else directory
 
 
 def _text_length(directory: Path) -> int | None:
@@ -145,7 +146,7 @@ def _shards(directory: Path, missing: list[str]) -> list[str]:
     """Return the names of the weight files that a snapshot must have."""
     stem = next((stem for stem in _STEMS if any(directory.glob(f"{stem}.safetensors*"))), None)
     index = f"{stem}.safetensors.index.json"
-    if stem is None or not (directory / index).is_file():
+    if stem is None or not is_file(directory / index):
         return [f"{stem}.safetensors" if stem else _WEIGHTS]
     names = read_json(directory / index, missing).get("weight_map")
     if not isinstance(names, dict) or not names:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_runtime.data.numpy_pickle import UnsafePickleError, read_arrays
+from tao_runtime.data.paths import is_file
 
 MAX_TOKENS: Final = 512
 WIDTH: Final = 1024
@@ -63,7 +64,7 @@ def caption_hash(text: str) -> str:
 
 def find_embedding(folder: Path, stem: str) -> Path | None:
     """Return the embedding file of a clip, the safe format first."""
-    return next((path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()), None)
+    return next((path for suffix in SUFFIXES if is_file(path := folder / f"{stem}{suffix}")), None)
 
 
 def read_embedding(path: Path) -> Embedding:

@@ -12,6 +12,7 @@ from tao_runtime.data.clips import Window
 from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector
+from tao_runtime.data.paths import is_dir, is_file
 from tao_runtime.data.t5 import find_embedding
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
@@ -23,7 +24,7 @@ SUFFIX: Final = ".mp4"
 def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
     """Look at every clip, caption and embedding of a folder. Raises InputError if there is no such folder."""
     root = Path(ref.annotation)
-    if not (root / VIDEOS).is_dir():
+    if not is_dir(root / VIDEOS):
         raise InputError(f"{root}: has no folder {VIDEOS}; want {VIDEOS}/*{SUFFIX} and {METAS}/*.txt")
     clips = ClipSet(ref, root, root / VIDEOS)
     embeddings = EmbeddingFold(clips.findings)
@@ -81,6 +82,6 @@ def read_caption(root: Path, stem: str) -> str:
 def _caption(index: int, path: Path, findings: Collector) -> str:
     text = read_caption(path.parent.parent, path.stem)
     if not text:
-        saw = "an empty file, or not UTF-8" if path.is_file() else f"no {METAS}/{path.name}"
+        saw = "an empty file, or not UTF-8" if is_file(path) else f"no {METAS}/{path.name}"
         findings.add(NO_CAPTION, saw, "the text of the clip", at=At(index, file=str(path)))
     return text

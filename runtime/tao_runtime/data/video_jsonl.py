@@ -13,6 +13,7 @@ from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.json_stream import iter_array
+from tao_runtime.data.paths import can_be_path
 from tao_runtime.data.t5 import find_embedding
 from tao_runtime.spec.base import DatasetRef
 
@@ -57,7 +58,7 @@ def _embedded(index: int, annotation: Path, record: Mapping[str, object], embedd
 
 def _file(index: int, record: Mapping[str, object], clips: ClipSet) -> Path | None:
     name = record.get("vision_path")
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or not can_be_path(name):
         clips.findings.add(MALFORMED, f"vision_path: {quote(name)}", "the path of a clip", at=At(index, "/vision_path"))
         return None
     if "://" in name:

@@ -20,6 +20,7 @@ from tao_runtime.data.fold import At, Collector, declare, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import ConversationFold, IdFold
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.paths import is_dir
 from tao_runtime.data.references import MediaFold
 from tao_runtime.errors import Finding
 from tao_runtime.spec.base import DatasetRef
@@ -38,7 +39,7 @@ BAD_ENTRY = declare(
 
 def meta_of(folder: Path) -> Path:
     """Return the annotation file of a folder."""
-    return folder / META if folder.is_dir() else folder
+    return folder / META if is_dir(folder) else folder
 
 
 def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, JsonValue, ValidationError
 
 from tao_runtime.data.hub import COMMIT, Hub, look_at_repo
-from tao_runtime.data.llava_parquet import COLUMNS
+from tao_runtime.data.parquet_rules import COLUMNS
 from tao_runtime.errors import Frozen, InputError, RunError
 from tao_runtime.ingest.write import partial_path, write_atomically
 

@@ -17,7 +17,10 @@ from tao_runtime.spec.hub_asset import HubAsset
 class Section(BaseModel):
     """A table of a spec. Unknown keys are refused; values never change after loading, and are never coerced."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
+    # defer_build: of all the specs of all families, a command validates one
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
