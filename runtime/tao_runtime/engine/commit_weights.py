@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -43,7 +44,9 @@ def load_commit_weights(model: nn.Module, commit: Path, *, averaged: bool, apart
         if kept.size != own[plain].shape:
             raise RunError(f"{commit}: {plain} is {list(kept.size)}, in the model {list(own[plain].shape)}")
         values[name] = torch.empty(kept.size, dtype=kept.properties.dtype)
-    load(values, checkpoint_id=part, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # every rank reads all of it
+        load(values, checkpoint_id=part, no_dist=True)
     for name, value in values.items():
         parameter = own[names[name]]
         parameter.copy_(value.to(parameter))
