@@ -9,10 +9,18 @@ from pydantic import BaseModel
 from tao_runtime.audit.report import AuditReport
 from tao_runtime.errors import Finding
 from tao_runtime.plan.memory.fit import Fit
-from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.plan.model import (
+    EvaluatePlan,
+    InferencePlan,
+    QuantizePlan,
+    TrainPlan,
+    VideoEvaluatePlan,
+    VideoInferencePlan,
+)
 from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.metrics import MetricsReport
+from tao_runtime.score.quantized import QuantizeReport
 from tao_runtime.score.results import Result
 
 # schemas/<name>.schema.json
@@ -22,10 +30,12 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "train-plan": TrainPlan,
     "evaluate-plan": EvaluatePlan,
     "inference-plan": InferencePlan,
+    "quantize-plan": QuantizePlan,
     "video-evaluate-plan": VideoEvaluatePlan,
     "video-inference-plan": VideoInferencePlan,
     "result": Result,
     "metrics": MetricsReport,
+    "quantized": QuantizeReport,
     "audit": AuditReport,
     "doctor": Diagnosis,
     "fit": Fit,

@@ -44,9 +44,16 @@ def inference(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_j
     run_action("inference", spec, overrides or [], nproc=nproc, as_json=as_json)
 
 
-def quantize(spec: Spec, overrides: Overrides = None) -> None:
-    """Quantise a model. Does not exist yet: the spec is checked, then the command says so."""
-    run_action("quantize", spec, overrides or [], nproc=None, as_json=False)
+def quantize(
+    spec: Spec,
+    overrides: Overrides = None,
+    env: Annotated[
+        Path | None, typer.Option("--env", help="Where the environment for calibration is, or is made on first use.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Quantise a model, and prove it: both models answer held-out records, and other pixels change the answer."""
+    run_action("quantize", spec, overrides or [], nproc=None, as_json=as_json, env=env)
 
 
 def run_action(
@@ -57,6 +64,7 @@ def run_action(
     nproc: int | None,
     as_json: bool,
     cluster: Cluster | None = None,
+    env: Path | None = None,
 ) -> None:
     """Prepare, launch, and print what came of it: on the first machine, which writes it."""
     from tao_runtime.cli import show
@@ -67,16 +75,23 @@ def run_action(
     from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
-    from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoInferencePlan
+    from tao_runtime.plan.model import EvaluatePlan, InferencePlan, QuantizePlan, TrainPlan, VideoInferencePlan
 
     if fetch_missing(prepared.spec.models(), prepared.facts):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
-    assert isinstance(prepared.plan, TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan)
-    run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, cluster=cluster or ALONE)
+    plan = prepared.plan
+    assert isinstance(plan, TrainPlan | EvaluatePlan | InferencePlan | QuantizePlan | VideoInferencePlan)
+    if isinstance(plan, QuantizePlan):
+        from tao_runtime.engine.quantize.environment import prepare_interpreter
+
+        prepare_interpreter(plan, env, num_gpus=prepared.facts.host.num_gpus)
+    run_dir = launch(prepared.spec, prepared.facts, plan, prepared.report, cluster=cluster or ALONE)
     if cluster is not None and cluster.rank:
         return
     record = json.loads((run_dir / RUN).read_text())
     print(json.dumps(record) if as_json else show.run_text(run_dir, record))
+    if isinstance(plan, QuantizePlan):
+        raise typer.Exit(show.quantized(run_dir, as_json=as_json))
 
 
 def need_engine(family: str, action: str) -> None:

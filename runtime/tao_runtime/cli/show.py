@@ -17,9 +17,10 @@ from rich.text import Text
 from tao_runtime.deft.dataset import Manifest
 from tao_runtime.deft.table import interval
 from tao_runtime.engine.commits import write_atomically
-from tao_runtime.errors import InputError
+from tao_runtime.errors import ExitCode, InputError
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.metrics import MetricsReport
+from tao_runtime.score.quantized import QuantizeReport
 from tao_runtime.score.results import RESULTS_NAME, read_results
 from tao_runtime.spec.families import Family
 from tao_runtime.spec.load import dump_spec, load_spec
@@ -96,6 +97,23 @@ def _figures(path: Path) -> list[str]:
     names = [name for name in ("accuracy", "balanced_accuracy", "f1") if name in found.metrics]
     lines = [f"{name} {interval(found.metrics[name])}" for name in names]
     return [*lines, f"{found.correct} of {found.n} right, {found.unparseable} unparseable, {found.missing} missing"]
+
+
+def quantized(run_dir: Path, *, as_json: bool) -> int:
+    """Print what came of a quantisation, its findings on stderr; returns the exit code."""
+    found = QuantizeReport.model_validate_json((run_dir / "quantized.json").read_text())
+    if not as_json:
+        before, after = found.sizes.before, found.sizes.after
+        for part, size in before.items():
+            print(f"  {part}: {size / 1e6:,.2f} MB -> {after.get(part, 0) / 1e6:,.2f} MB")
+        if found.accuracy is not None:
+            base, small, lost = found.accuracy.base, found.accuracy.quantised, found.accuracy.lost
+            print(f"  accuracy: base {interval(base)}, quantised {interval(small)}, lost {interval(lost)}")
+        print(f"  verdict: {found.verdict.replace('_', ' ')}")
+    console = Console(stderr=True, highlight=False)
+    for finding in found.findings:
+        console.print(Text(finding.render(), style=COLOURS[finding.severity]), soft_wrap=True)
+    return int(ExitCode.FINDINGS if found.verdict == "not_good" else ExitCode.DONE)
 
 
 def mined(manifest: Manifest, out: Path, *, as_json: bool) -> None:

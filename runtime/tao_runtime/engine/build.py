@@ -23,9 +23,10 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, Offlo
 from torch.distributed.fsdp import register_fsdp_forward_method as register_forward
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
+from tao_runtime.data.snapshot import read_json
 from tao_runtime.engine import adapter
 from tao_runtime.engine.dist import Meshes
-from tao_runtime.engine.families import WetFamily
+from tao_runtime.engine.families import ChatFamily, WetFamily
 from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base, put
 from tao_runtime.errors import RunError
 from tao_runtime.plan.diffusion import RecomputePlan
@@ -85,9 +86,13 @@ def start_fresh(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
             put(parameter, values[name])
 
 
-def build_whole(family: WetFamily, plan: ModelPlan, device: torch.device) -> tuple[nn.Module, LoadReport]:
-    """Return a model to generate with: whole on one device, an adapter merged into its base."""
+def build_whole(family: ChatFamily, plan: ModelPlan, device: torch.device) -> tuple[nn.Module, LoadReport]:
+    """Return a model to generate with: whole on one device, an adapter merged into its base, or quantised as it is."""
     base = Path(plan.base_path or plan.path)
+    if is_quantised(base):
+        if plan.base_path is not None:
+            raise RunError(f"{base} is quantised: an adapter is merged into the weights that it was trained on")
+        return family.load_quantised(base, device, DTYPES[plan.dtype])
     with init_empty_weights(include_buffers=False):
         model = family.build(base, packed=False)
     cast_parameters(model, DTYPES[plan.dtype])
@@ -96,6 +101,11 @@ def build_whole(family: WetFamily, plan: ModelPlan, device: torch.device) -> tup
     if plan.base_path is not None:
         model = merged_adapter(model, Path(plan.path))
     return model.eval(), report
+
+
+def is_quantised(directory: Path) -> bool:
+    """Tell a folder of quantised weights by its configuration."""
+    return bool(read_json(directory / "config.json").get("quantization_config"))
 
 
 def merged_adapter(model: nn.Module, directory: Path) -> nn.Module:

@@ -20,13 +20,22 @@ from tao_runtime.engine.cluster import Cluster
 from tao_runtime.engine.commits import list_commits, read_json, write_atomically
 from tao_runtime.engine.lock import alone_in
 from tao_runtime.engine.progress import StepProgress
+from tao_runtime.engine.quantize.ledgers import quantize_ledgers
 from tao_runtime.engine.resume import find_start
 from tao_runtime.engine.run_dir import CONFIG, LEDGER, PLAN, REPORT, RUN, STATUS, now
 from tao_runtime.engine.supervise import run_child
 from tao_runtime.errors import ExitCode, Finding, FindingsError, Fix, RunError, StoppedError
 from tao_runtime.plan.clip_ledger import ClipLedger
 from tao_runtime.plan.ledger import Ledger, SampleRules, make_ledger
-from tao_runtime.plan.model import DatasetPlan, EvaluatePlan, InferencePlan, Plan, TrainPlan, VideoInferencePlan
+from tao_runtime.plan.model import (
+    DatasetPlan,
+    EvaluatePlan,
+    InferencePlan,
+    Plan,
+    QuantizePlan,
+    TrainPlan,
+    VideoInferencePlan,
+)
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
 
@@ -108,6 +117,8 @@ def make_ledgers(plan: Plan, facts: Facts) -> Mapping[str, Ledger | ClipLedger]:
         return {}
     if isinstance(plan, VideoInferencePlan):
         return no_ledgers(plan)
+    if isinstance(plan, QuantizePlan):
+        return quantize_ledgers(plan, facts)
     if isinstance(plan, TrainPlan) and plan.data.clips is not None:
         return clip_ledgers(plan, facts)
     datasets: dict[str, tuple[DatasetPlan, str]] = {}

@@ -10,6 +10,7 @@ from tao_runtime.data.clips import ClipRules
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.errors import Frozen
 from tao_runtime.plan.diffusion import CyclePlan, DiffusionPlan, EmaPlan, RecomputePlan, SamplerPlan
+from tao_runtime.plan.quantization import ProofPlan, SchemePlan
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Recompute = Literal["none", "selective", "full"]
@@ -332,6 +333,23 @@ class InferencePlan(Frozen):
     world: int
 
 
+class QuantizePlan(Frozen):
+    """A model made smaller, and the proof that it still answers."""
+
+    schema_version: Literal["tao-run/quantize-plan/1"] = Field(default="tao-run/quantize-plan/1", alias="schema")
+    family: str
+    action: Literal["quantize"] = "quantize"
+    spec_sha256: str
+    output_dir: str
+    model: ModelPlan
+    scheme: SchemePlan
+    calibration: DatasetPlan | None
+    data: DatasetPlan | None = Field(description="held-out records that both models answer")
+    proof: ProofPlan
+    generation: GenerationPlan
+    world: int = 1
+
+
 class VideoEvaluatePlan(Frozen):
     """The training loss of held-out clips at fixed noise levels, and videos made from their captions."""
 
@@ -376,5 +394,5 @@ class VideoInferencePlan(Frozen):
     world: int
 
 
-Plan = TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan  # that run here
+Plan = TrainPlan | EvaluatePlan | InferencePlan | QuantizePlan | VideoInferencePlan  # that run here
 AnyPlan = Plan | VideoEvaluatePlan
