@@ -219,6 +219,7 @@ def run_workers(run_dir: Path, action: str, world: int, cluster: Cluster = ALONE
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",  # the libraries' bars: there is one of ours
         **{name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()},
     }
     before = _num_events(run_dir)

@@ -89,6 +89,12 @@ def judge_accuracy(accuracy: Accuracy | None) -> tuple[Verdict, tuple[Finding, .
     """Return whether the smaller model may be called good, and what is to be said of it."""
     if accuracy is None or accuracy.lost.value is None or accuracy.lost.high is None:
         return "not_measured", ()
+    if (accuracy.base.value or 0.0) <= accuracy.budget:
+        saw, want = (
+            f"the base is right in {accuracy.base.value or 0.0:.1%} of {accuracy.base.n:,} answers",
+            "a base that can lose",
+        )
+        return "undecided", (_finding("undecided", "warning", saw, want, "prove it on records that the base answers"),)
     lost, budget, high = accuracy.lost, accuracy.budget, accuracy.lost.high
     if accuracy.lost.value > budget:
         fix = "take a scheme of more bits, smaller groups or more calibration records; or raise the budget knowingly"
