@@ -40,7 +40,7 @@ class Project:
             return {"results_dir": out, "media": str(self.val / "clip_0.mp4"), "model_path": str(self.model)}
         data: dict[str, Any] = {
             "dataset": {"annotation_path": str(self.train)},
-            "evaluation": {"annotation_path": str(self.val)},
+            "proof": {"annotation_path": str(self.val)},
         }
         data["quantize"] = {"num_calibration_samples": 32}
         return {"results_dir": out, "model": {"model_path": str(self.model)}, **data}

@@ -114,8 +114,8 @@ VALUES: dict[str, list[str]] = {
     "model.enable_lora": ["true"],
     "model_path": ["{root}/model-twin"],
     "base_model_path": ["{root}/model-twin"],
-    "evaluation.annotation_path": ["{root}/twin"],
-    "evaluation.media_dir": ["{root}/twin"],
+    "proof.annotation_path": ["{root}/twin"],
+    "proof.media_dir": ["{root}/twin"],
     "torch_dtype": ["bfloat16", "float16"],  # auto is float32 here
     "media": ["{root}/train/clip_1.mp4"],
 }

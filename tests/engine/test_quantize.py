@@ -40,9 +40,9 @@ def write_spec(path: Path, material: Path, out: Path, **tables: Any) -> Path:
     """Write the spec of a quantisation without calibration; `tables` are merged into it."""
     spec: dict[str, dict[str, Any]] = {
         "model": {"model_path": str(material / "model")},
-        "vision": {"nframes": 8},
+        "dataset": {"vision": {"nframes": 8}},
         "quantize": {"quantization_scheme": "FP8_DYNAMIC"},
-        "evaluation": {"annotation_path": str(material / "heldout"), "max_tokens": TOKENS},
+        "proof": {"annotation_path": str(material / "heldout"), "max_tokens": TOKENS},
     }
     for name, values in tables.items():
         spec.setdefault(name, {}).update(values)
@@ -135,9 +135,9 @@ def test_a_loss_beyond_the_budget_ends_with_1_and_the_folder_says_so(
         record["conversations"][1]["value"] = answers[str(record["id"])] or "nothing"
     (tmp_path / "annotations.json").write_text(json.dumps(records))
     proof = {"annotation_path": str(tmp_path / "annotations.json"), "media_dir": str(demo_material / "heldout")}
-    spec = write_spec(tmp_path / "q.yaml", demo_material, tmp_path / "run", evaluation=proof)
+    spec = write_spec(tmp_path / "q.yaml", demo_material, tmp_path / "run", proof=proof)
     done = tao("quantize", "--spec", str(spec), "--json", cwd=tmp_path, want=1)
-    assert "error[quantize/accuracy] evaluation.accuracy_budget: " in done.stderr
+    assert "error[quantize/accuracy] proof.accuracy_budget: " in done.stderr
     run, said = json.loads(done.stdout), report(tmp_path / "run/export/model")
     assert {gate["gate"]: gate["ok"] for gate in run["gates"]}["accuracy"] is False
     assert said["verdict"] == "not_good" and said["accuracy"]["lost"]["value"] > 0.02

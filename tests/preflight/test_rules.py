@@ -68,7 +68,7 @@ class World:
     def quantize(self, **keys: Any) -> None:
         self.action = "quantize"
         self.spec = {"results_dir": str(self.root / "out"), "model": {"model_path": str(self.model)},
-                     "dataset": {"annotation_path": str(self.train)}, "evaluation": {"annotation_path": str(self.val)},
+                     "dataset": {"annotation_path": str(self.train)}, "proof": {"annotation_path": str(self.val)},
                      "quantize": {"num_calibration_samples": 32}}  # fmt: skip
         self.set(**keys)
 
@@ -310,7 +310,7 @@ BAD: dict[str, tuple[Break, str]] = {
     "cosmos_reason/quantize-model": (
         lambda w: (w.quantize(), w.configure(quantization_config={"quant_method": "x"})), "is quantised already; want"),
     "cosmos_reason/quantize-unproven": (
-        lambda w: w.quantize(evaluation__annotation_path=""), "no held-out records: accuracy will not be measured"),
+        lambda w: w.quantize(proof__annotation_path=""), "no held-out records: accuracy will not be measured"),
     "cosmos_reason/quantize-ignores": (
         lambda w: w.quantize(quantize__smoothing_strength=0.5), "0.5 has no effect with W4A16 here"),
     "cosmos_reason/no-effect": (lambda w: w.set(redis="9"), "'9' has no effect: there is no controller"),
@@ -372,7 +372,7 @@ def test_good_quantisation_has_no_finding(tmp_path: Path, scheme: str) -> None:
         ({"quantize__group_size": 12}, {"hidden_size": 96}, "12; want a multiple of 8"),
         ({"quantize__quantization_scheme": "NVFP4"}, {"hidden_size": 100}, "q_proj takes 100, gate_proj takes 100, in"),
         ({}, {"hidden_size": 128, "num_experts": 8}, "has 8 experts; want a dense model"),
-        ({"evaluation__annotation_path": "{train}"}, {}, "the records that scales are measured on; want records that"),
+        ({"proof__annotation_path": "{train}"}, {}, "the records that scales are measured on; want records that"),
         ({"dataset__dataset_id": "org/set"}, {}, "'org/set' asks for what does not exist yet: a data set of the hub"),
         ({"dataset__dataset_split": "test"}, {}, "'test' has no effect: dataset.annotation_path says which records"),
     ],

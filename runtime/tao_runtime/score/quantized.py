@@ -145,7 +145,7 @@ def _finding(name: str, severity: Literal["error", "warning"], saw: str, want: s
     return Finding(
         rule=f"quantize/{name}",
         severity=severity,
-        where="evaluation.accuracy_budget" if name != "media" else "quantize.quantization_scheme",
+        where="proof.accuracy_budget" if name != "media" else "quantize.quantization_scheme",
         saw=saw,
         want=want,
         fix=Fix(text=fix),

@@ -45,7 +45,9 @@ def _chosen(ledger: Ledger, plan: QuantizePlan) -> Ledger:
     want, longest = plan.scheme.samples, plan.scheme.max_length
     if len(ledger) < want:
         saw = f"{len(ledger):,} records of at most {longest:,} tokens, {len(ledger.too_long):,} are longer"
-        fix = Fix(text="raise it, lower quantize.num_calibration_samples, or lower nframes or total_pixels of vision")
+        fix = Fix(
+            text="raise it, lower quantize.num_calibration_samples, or lower dataset.vision.nframes or total_pixels"
+        )
         raise FindingsError(
             [
                 Finding(

@@ -18,7 +18,7 @@ def plan_quantize(spec: QuantizeSpec, facts: Facts) -> QuantizePlan:
     """Return the plan of a quantisation."""
     places = {ref.label: make_place(ref, facts) for ref in spec.models()}
     base = "base_model" if "base_model" in places else "model"
-    scheme, proof = plan_scheme(spec.quantize), spec.evaluation
+    scheme, proof = plan_scheme(spec.quantize), spec.proof
     sets = {label: make_dataset(data) for label, data in facts.datasets.items()}
     return QuantizePlan(
         family=spec.family,
@@ -34,7 +34,7 @@ def plan_quantize(spec: QuantizeSpec, facts: Facts) -> QuantizePlan:
         calibration=sets.get("calibration") if scheme.samples else None,
         data=sets.get("eval"),
         proof=ProofPlan(
-            sampling=make_sampling(spec.vision),
+            sampling=make_sampling(spec.dataset.vision),
             system_prompt=spec.dataset.system_prompt,
             prompt_format=PROMPT_FORMAT,
             limit=proof.limit if proof.limit > 0 else None,

@@ -154,12 +154,12 @@ def quantize_model(spec: QuantizeSpec, facts: Facts, plan: QuantizePlan) -> Iter
 )
 def quantize_unproven(spec: QuantizeSpec, facts: Facts, plan: QuantizePlan) -> Iterator[Problem]:
     """Both models answer held-out records; without them nothing says what was lost."""
-    if not spec.evaluation.annotation_path:
+    if not spec.proof.annotation_path:
         saw, want = "no held-out records: accuracy will not be measured", "records that were not trained on"
-        yield Problem("evaluation.annotation_path", saw, want, "name the held-out set of evaluate")
-    elif spec.evaluation.annotation_path == spec.dataset.annotation_path:
+        yield Problem("proof.annotation_path", saw, want, "name the held-out set of evaluate")
+    elif spec.proof.annotation_path == spec.dataset.annotation_path:
         saw = "the records that scales are measured on"
-        yield Problem("evaluation.annotation_path", saw, "records that were not calibrated on")
+        yield Problem("proof.annotation_path", saw, "records that were not calibrated on")
 
 
 @rule(
@@ -180,10 +180,10 @@ def quantize_ignores(spec: QuantizeSpec, facts: Facts, plan: QuantizePlan) -> It
         "dataset.annotation_path": not scheme.samples,
         "dataset.media_dir": not scheme.samples or not spec.dataset.annotation_path,
         **dict.fromkeys(
-            ("evaluation.media_dir", "evaluation.limit", "evaluation.accuracy_budget", "evaluation.max_tokens"),
+            ("proof.media_dir", "proof.limit", "proof.accuracy_budget", "proof.max_tokens"),
             plan.data is None,
         ),
-        "evaluation.batch_size": plan.data is None,
+        "proof.batch_size": plan.data is None,
     }
     for key, is_unread in unread.items():
         if is_unread and (pair := changed(spec, key)):

@@ -27,6 +27,7 @@ class CalibrationDataset(Section):
     system_prompt: str = key(
         "", "Text of the system turn; that of training, if it had one. Empty: no system turn.", since="tao-run"
     )
+    vision: Vision = table(Vision(), "How frames are taken, as in training. Exactly one of fps and nframes.")
     dataset_id: str = key("", "Data set on the hub. Not supported here: data sets are local.")
     dataset_split: str = key("test[:1]", "Split of dataset_id. Has no effect here.")
 
@@ -92,14 +93,13 @@ class QuantizeSpec(Spec):
     results_dir: Text = key(REQUIRED, "Directory that the quantised model is written to.")
     model: QuantizeModel = table(QuantizeModel(), "The model that is quantised.")
     dataset: CalibrationDataset = table(CalibrationDataset(), "Records that scales are measured on.")
-    vision: Vision = table(Vision(), "How frames are taken, as in training. Exactly one of fps and nframes.")
     quantize: Quantize = table(Quantize(), "How weights are quantised.")
-    evaluation: Proof = table(
+    proof: Proof = table(
         Proof(), "Held-out records that both models answer, and how much worse the smaller one may be."
     )
 
     def datasets(self) -> tuple[DatasetRef, ...]:
-        tables = (("calibration", "dataset", self.dataset), ("eval", "evaluation", self.evaluation))
+        tables = (("calibration", "dataset", self.dataset), ("eval", "proof", self.proof))
         return tuple(
             DatasetRef(label, data.annotation_path, data.media_dir, f"{name}.annotation_path", f"{name}.media_dir")
             for label, name, data in tables
