@@ -28,7 +28,7 @@ def block(call: str) -> str:
         ("critical-overrides train", "| `train.train_batch_per_replica` | `32` | a multiple of mini_batch"),
         (
             "actions",
-            "| cosmos_reason | `quantize` | Smaller weights for serving, and the proof that they still answer. |",
+            "| cosmos_reason | `quantize` | Smaller weights for serving, and the proof that they",
         ),
     ],
 )
