@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 HIDDEN, VOCABULARY, LAYERS, RANK = 16, 32, 4, 8
-DTYPES = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64", "uint8": "U8"}  # bfloat16 as its bits
+DTYPES = {
+    "float32": "F32",
+    "float16": "F16",
+    "uint16": "BF16",
+    "float64": "F64",
+    "uint8": "U8",
+    "int8": "I8",
+}  # bfloat16 as its bits
 Tensors = dict[str, np.ndarray]
 
 
@@ -158,3 +165,32 @@ def rewrite(root: Path, change: Callable[[Tensors], Tensors | None], *, file: st
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
             tensors[name] = np.frombuffer(raw[begin:end], kinds[entry["dtype"]]).reshape(entry["shape"]).copy()
     write_safetensors(path, change(tensors) or tensors)
+
+
+def quantised_tensors(group: int = 8) -> Tensors:
+    """Return the weights of the tiny model with its projections as 8-bit integers, a scale for each group of a row."""
+    tensors: Tensors = {}
+    for name, value in model_tensors().items():
+        if "_proj." not in name:
+            tensors[name] = value
+            continue
+        groups = value.reshape(HIDDEN, -1, group)
+        scale = np.abs(groups).max(-1) / np.float32(127)
+        tensors[name] = np.round(groups / scale[..., None]).astype(np.int8).reshape(value.shape)
+        tensors[f"{name}_scale"] = scale
+    return tensors
+
+
+def make_quantised(root: Path, tensors: Tensors | None = None, **settings: Any) -> Path:
+    """Write a model folder in the compressed-tensors format; `settings` override its quantization_config."""
+    make_model(root, quantised_tensors() if tensors is None else tensors)
+    weights = {"num_bits": 8, "type": "int", "strategy": "group", "group_size": 8, "symmetric": True}
+    said = {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": None}},
+        "ignore": ["lm_head", "re:.*visual.*"],
+        **settings,
+    }
+    edit_json(root / "config.json", lambda config: config.update(quantization_config=said))
+    return root

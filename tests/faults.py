@@ -500,3 +500,54 @@ def _(root: Path) -> Path:
 def _(root: Path) -> Path:
     make.write_safetensors(make.make_pipeline(root) / "vae_old/model.safetensors", {"w": np.ones(2, np.float32)})
     return root
+
+
+# Quantised weights
+
+
+def quantised(root: Path, change: Callable[[make.Tensors], make.Tensors | None], **options: Any) -> Planted:
+    tensors = make.quantised_tensors()
+    return Planted(make.make_quantised(root, change(tensors) or tensors), options)
+
+
+@plants("quant-config")
+def _(root: Path) -> Path:
+    return make.make_quantised(root, config_groups={})
+
+
+@plants("quant-scale-missing")
+def _(root: Path) -> Planted:
+    lost = f"{Q.format(1)}.weight_scale"
+    return quantised(root, lambda tensors: {name: value for name, value in tensors.items() if name != lost})
+
+
+@plants("quant-shape")
+def _(root: Path) -> Planted:
+    return quantised(
+        root, lambda tensors: tensors.update({f"{Q.format(1)}.weight_scale": np.ones((16, 4), np.float32)})
+    )
+
+
+@plants("quant-ignored")
+def _(root: Path) -> Path:
+    return make.make_quantised(root, ignore=["lm_head", "re:.*visual.*", "re:.*layers.2.*"])
+
+
+@plants("quant-missed")
+def _(root: Path) -> Planted:
+    name = f"{Q.format(1)}.weight"
+    return quantised(root, lambda tensors: tensors.update({name: make.model_tensors()[name]}))
+
+
+@plants("quant-scale-zero")
+def _(root: Path) -> Planted:
+    name = f"{Q.format(1)}.weight_scale"
+    return quantised(root, lambda tensors: tensors.update({name: tensors[name] * 0}), values=True)
+
+
+@plants("quant-vision")
+def _(root: Path) -> Path:
+    name = "model.visual.merger.weight"
+    tensors = make.quantised_tensors()
+    tensors |= {name: np.ones((16, 16), np.int8), f"{name}_scale": np.ones((16, 2), np.float32)}
+    return make.make_quantised(root, tensors, ignore=["lm_head"])

@@ -38,7 +38,12 @@ class Project:
             return {"results_dir": out, "dataset": data, "model": {"model_name": str(self.model)}}
         if action == "inference":
             return {"results_dir": out, "media": str(self.val / "clip_0.mp4"), "model_path": str(self.model)}
-        return {"results_dir": out, "model": {"model_path": str(self.model)}}
+        data: dict[str, Any] = {
+            "dataset": {"annotation_path": str(self.train)},
+            "proof": {"annotation_path": str(self.val)},
+        }
+        data["quantize"] = {"num_calibration_samples": 32}
+        return {"results_dir": out, "model": {"model_path": str(self.model)}, **data}
 
     def spec(self, action: str = "train") -> Path:
         """Write the spec of an action; return its path."""

@@ -48,6 +48,7 @@ def test_every_code_has_a_planted_fault() -> None:
         make_foreign,
         lambda root: make.make_model(root, shards=3),
         lambda root: make.make_model(root, tied=True),
+        make.make_quantised,
     ],
 )
 def test_what_the_faults_are_planted_into_has_none(make_it, tmp_path: Path) -> None:

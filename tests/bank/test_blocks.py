@@ -26,7 +26,10 @@ def block(call: str) -> str:
         ("shorthand", "| `learning_rate` | `train.optm_lr` |"),
         ("required train", "- `custom.train_dataset.annotation_path`: LLaVA annotation file"),
         ("critical-overrides train", "| `train.train_batch_per_replica` | `32` | a multiple of mini_batch"),
-        ("actions", "| cosmos_reason | `quantize` | Smaller weights for serving. |"),
+        (
+            "actions",
+            "| cosmos_reason | `quantize` | Smaller weights for serving, and the proof that they",
+        ),
     ],
 )
 def test_blocks(call: str, want: str) -> None:

@@ -223,10 +223,10 @@ def test_fix_of_a_spec_that_does_not_load_says_so(project: Project, tmp_path: Pa
     assert not (tmp_path / "fixed").exists()
 
 
-def test_quantize_says_that_it_does_not_exist(project: Project) -> None:
-    done = tao("quantize", "--spec", project.spec("quantize"))
+def test_quantize_refuses_what_this_machine_cannot_make_before_anything_starts(project: Project) -> None:
+    done = tao("quantize", "--spec", project.spec("quantize"), "quantize.quantization_scheme=NVFP4")
     assert done.returncode == 1
-    assert "quantising does not exist yet; want an action that does: train, evaluate, inference" in done.stderr
+    assert "error[cosmos_reason/quantize-gpu] quantize.quantization_scheme: NVFP4, and no GPU here" in done.stderr
     assert not (project.root / "out").exists()
 
 

@@ -57,6 +57,7 @@ TOLD_ONLY = {
     "data.train.dropped": "for people: the ledger has the rest",
     "data.val.dropped": "for people: the ledger has the rest",
     "data.dropped": "for people: the ledger has the rest",
+    "calibration.dropped": "for people: the ledger has the rest",
     "diffusion.noise.objective": "one for each family",
     "diffusion.noise.draw": "one for each family",
     "diffusion.noise.sigma_min": "the range of the sampler; what training draws has no end",
@@ -74,6 +75,7 @@ NEEDS = {
     "model.base_model_path": ["model.enable_lora=true"],
     "base_model_path": ["enable_lora=true"],
     "train.ckpt.save_freq": ["train.max_num_steps=9"],
+    "quantize.smoothing_strength": ["quantize.quantization_scheme=W8A8"],
 }
 # Values that cannot be guessed from the type.
 VALUES: dict[str, list[str]] = {
@@ -107,6 +109,8 @@ VALUES: dict[str, list[str]] = {
     "model.enable_lora": ["true"],
     "model_path": ["{root}/model-twin"],
     "base_model_path": ["{root}/model-twin"],
+    "proof.annotation_path": ["{root}/twin"],
+    "proof.media_dir": ["{root}/twin"],
     "torch_dtype": ["bfloat16", "float16"],  # auto is float32 here
     "media": ["{root}/train/clip_1.mp4"],
 }

@@ -75,3 +75,11 @@ def test_token_is_present_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
     assert probe("org/name").has_token
     assert "verysecret" not in repr(probe("org/name"))
+
+
+def test_a_complete_run_stands_for_the_model_it_exported(tmp_path: Path) -> None:
+    make_snapshot(tmp_path / "run/export/model")
+    assert probe_model(ModelRef("model", str(tmp_path / "run"), "model")).directory == tmp_path / "run"
+    (tmp_path / "run/run.json").write_text("{}")
+    found = probe_model(ModelRef("model", str(tmp_path / "run"), "model"))
+    assert (found.directory, found.missing) == (tmp_path / "run/export/model", ())

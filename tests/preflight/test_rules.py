@@ -65,9 +65,17 @@ class World:
         self.spec = {"results_dir": str(self.root / "out"), "dataset": {"annotation_path": str(self.val)},
                      "model": {"model_name": str(self.model)}, **tables}  # fmt: skip
 
-    def quantize(self) -> None:
+    def quantize(self, **keys: Any) -> None:
         self.action = "quantize"
-        self.spec = {"results_dir": str(self.root / "out"), "model": {"model_path": str(self.model)}}
+        self.spec = {"results_dir": str(self.root / "out"), "model": {"model_path": str(self.model)},
+                     "dataset": {"annotation_path": str(self.train)}, "proof": {"annotation_path": str(self.val)},
+                     "quantize": {"num_calibration_samples": 32}}  # fmt: skip
+        self.set(**keys)
+
+    def configure(self, **keys: Any) -> None:
+        """Change the model's configuration."""
+        config = json.loads((self.model / "config.json").read_text())
+        (self.model / "config.json").write_text(json.dumps({**config, **keys}))
 
     def infer(self, media: Path, **keys: Any) -> None:
         self.action = "inference"
@@ -292,7 +300,21 @@ BAD: dict[str, tuple[Break, str]] = {
     "cosmos_reason/lora-init": (lambda w: w.set(policy__lora={"init_lora_weights": "pissa"}), "pissa; want true"),
     "cosmos_reason/patterns-exclusive": (lambda w: w.set(policy__freeze_pattern=["("]), "want a regular expression"),
     "cosmos_reason/fp8": (lambda w: w.set(train__fp8={"enable_fp8": True}), "true; want false: not supported yet"),
-    "cosmos_reason/quantize-unavailable": (lambda w: w.quantize(), "quantising does not exist yet"),
+    "cosmos_reason/quantize-gpu": (
+        lambda w: w.quantize(quantize__quantization_scheme="NVFP4"), "NVFP4, and no GPU here; want a GPU"),
+    "cosmos_reason/quantize-calibration": (
+        lambda w: w.quantize(dataset__annotation_path=""), "no records, and W4A16 needs calibration; want an"),
+    "cosmos_reason/quantize-few-samples": (
+        lambda w: w.quantize(quantize__num_calibration_samples=8), "8; want 32 or more. Fix: set it to 32"),
+    "cosmos_reason/quantize-divides": (
+        lambda w: (w.quantize(), w.configure(text_config={"hidden_size": 96, "intermediate_size": 256})),
+        "128: q_proj takes 96, gate_proj takes 96; want a divisor of all of them. Fix: set it to 32"),
+    "cosmos_reason/quantize-model": (
+        lambda w: (w.quantize(), w.configure(quantization_config={"quant_method": "x"})), "is quantised already; want"),
+    "cosmos_reason/quantize-unproven": (
+        lambda w: w.quantize(proof__annotation_path=""), "no held-out records: accuracy will not be measured"),
+    "cosmos_reason/quantize-ignores": (
+        lambda w: w.quantize(quantize__smoothing_strength=0.5), "0.5 has no effect with W4A16 here"),
     "cosmos_reason/no-effect": (lambda w: w.set(redis="9"), "'9' has no effect: there is no controller"),
     "cosmos_reason/not-supported": (lambda w: w.evaluate(vision={"video_start": 1.0}), "a part of a clip"),
 }  # fmt: skip
@@ -336,6 +358,38 @@ def test_good_input_has_no_finding(tmp_path: Path) -> None:
         "warnings": 0,
         "notes": 0,
     }
+
+
+@pytest.mark.parametrize("scheme", ["W4A16", "W8A8", "FP8"])
+def test_good_quantisation_has_no_finding(tmp_path: Path, scheme: str) -> None:
+    world = World(tmp_path)
+    world.quantize(quantize__quantization_scheme=scheme)
+    assert world.report().findings == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "text_config", "words"),
+    [
+        ({"quantize__quantization_scheme": "FP8_DYNAMIC", "quantize__kv_precision": "fp8",
+          "dataset__annotation_path": ""}, {}, "no records, and fp8 keys and values needs calibration"),
+        ({"quantize__num_calibration_samples": 33}, {}, "33 of 32 usable records; want at most 32. Fix: set it to 32"),
+        ({}, {"hidden_size": 100, "intermediate_size": 96}, "which no usual group divides; want another scheme"),
+        ({"quantize__group_size": 12}, {"hidden_size": 96}, "12; want a multiple of 8"),
+        ({"quantize__quantization_scheme": "NVFP4"}, {"hidden_size": 100}, "q_proj takes 100, gate_proj takes 100, in"),
+        ({}, {"hidden_size": 128, "num_experts": 8}, "has 8 experts; want a dense model"),
+        ({"proof__annotation_path": "{train}"}, {}, "the records that scales are measured on; want records that"),
+        ({"dataset__dataset_id": "org/set"}, {}, "'org/set' asks for what does not exist yet: a data set of the hub"),
+        ({"dataset__dataset_split": "test"}, {}, "'test' has no effect: dataset.annotation_path says which records"),
+    ],
+)  # fmt: skip
+def test_what_a_quantisation_is_told(
+    tmp_path: Path, keys: dict[str, Any], text_config: dict[str, int], words: str
+) -> None:
+    world = World(tmp_path)
+    filled = {key: str(world.train) if value == "{train}" else value for key, value in keys.items()}
+    world.quantize(**filled)
+    world.configure(text_config=text_config)
+    assert words in "\n".join(finding.render() for finding in world.report().findings)
 
 
 def test_good_input_decodes(tmp_path: Path) -> None:

@@ -74,6 +74,15 @@ _ERRORS: Final = {
     "tower-changed": ("a part that was to stay as it is has changed", "export that part from the base"),
     "tower-unchanged": ("a part that was to change is byte for byte the base's", "export the trained part"),
     "tower-unknown": ("no tensor has the name that was asked about", "name one of the towers that the report lists"),
+    # Quantised weights (compressed-tensors)
+    "quant-config": ("quantization_config describes no stored weights, or the weights are not quantised",
+                     "write configuration and weights together"),
+    "quant-scale-missing": ("a quantised weight, or cache, without a scale that its scheme needs: loaders make one up",
+                            "save with the library that quantised"),
+    "quant-shape": ("a scale or zero point does not fit its weight", "quantise again: groups must divide the inputs"),
+    "quant-ignored": ("a layer is quantised that ignore names", "quantise again, or correct ignore"),
+    "quant-missed": ("a layer is not quantised, its like are, and ignore does not name it", "name it in ignore"),
+    "quant-scale-zero": ("scales that are zero: the weights are gone", "quantise again"),
     # Adapters
     "adapter-config": ("adapter_config.json is missing or describes no adapter", "save with peft's save_pretrained"),
     "rank-mismatch": ("lora_A or lora_B has another rank than adapter_config.json says", "save both files together"),
@@ -121,6 +130,7 @@ _WARNINGS: Final = {
     "zero-rows": ("rows of zeros in an adapter, in no pattern of shards", "compare with another checkpoint"),
     "adapter-extra": ("a tensor that is no adapter and that the configuration does not name", "save with peft"),
     "commit-missing": ("a checkpoint whose save did not end: it does not count", "remove it once a newer one is there"),
+    "quant-vision": ("the vision tower is quantised: models then tend not to look", "leave it out, by ignore"),
     "component-unlisted": ("a folder with weights that model_index.json does not name", "remove it, or name it there"),
 }  # fmt: skip
 

@@ -106,9 +106,10 @@ def _names(
 
 
 def _shapes(folder: Folder, config: Json, own: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> Iterator[Finding]:
-    if table(config, "quantization_config"):
-        return
     differ = {n: (own[n].shape, known[n].shape) for n in own.keys() & known.keys() if own[n].shape != known[n].shape}
+    if table(config, "quantization_config"):  # what is quantised has shapes of its own; the rest is as it was
+        scaled = {name.removesuffix("_scale") for name in own if name.endswith(".weight_scale")}
+        differ = {name: pair for name, pair in differ.items() if name not in scaled}
     vocabulary = text_config(config).get("vocab_size")
     for name in [n for n in differ if n.endswith(("embed_tokens.weight", "lm_head.weight"))]:
         if differ[name][0][:1] == (vocabulary,) and differ[name][0][1:] == differ[name][1][1:]:

@@ -22,6 +22,7 @@ from tao_runtime.audit.folder import Folder, Json, read_json
 from tao_runtime.audit.header import Tensor
 from tao_runtime.audit.lora import Module, lora_config, modules_of
 from tao_runtime.audit.names import clean
+from tao_runtime.audit.quantized import check_scales
 from tao_runtime.audit.report import Part
 from tao_runtime.audit.request import Request, Seen
 from tao_runtime.audit.values import Values, read_values
@@ -62,6 +63,7 @@ def _alone(folder: Folder, config: Json, weights: Weights, request: Request, fin
     if request.values:
         seen = read_values(weights.tensors.values(), progress=request.progress)
         findings.extend(check_values(folder, seen, None))
+        findings.extend(check_scales(folder, seen))
     part = _part(folder, config, weights)
     rows = tuple(towers(weights.tensors, seen, None))
     return Seen((part.model_copy(update={"towers": rows, "values_read": bool(seen)}),), tuple(findings))
@@ -78,6 +80,7 @@ def _compared(folder: Folder, config: Json, weights: Weights, request: Request, 
         return Seen((part.model_copy(update={"towers": rows}),), tuple(findings))
     seen, known = read_both(matched.tensors, base, request.progress)
     findings.extend(check_values(folder, seen, known))
+    findings.extend(check_scales(folder, seen))
     findings.extend(check_expected(folder, (seen, known), same=request.same, other=request.other))
     rows = tuple(towers(matched.tensors, seen, known))
     return Seen((part.model_copy(update={"towers": rows, "values_read": True}),), tuple(findings))

@@ -8,6 +8,7 @@ from tao_runtime.audit.codes import found, some
 from tao_runtime.audit.folder import Folder, Json, number, read_json, shorten, table, text, texts
 from tao_runtime.audit.header import Tensor
 from tao_runtime.audit.names import clean, layer_numbers, wrapper_in
+from tao_runtime.audit.quantized import check_quantised, is_compressed
 from tao_runtime.audit.shards import shards_of, vote
 from tao_runtime.audit.values import read_values
 from tao_runtime.audit.weights import Weights
@@ -37,6 +38,8 @@ def check_model(
             yield from _ties(folder, config, tensors)
         yield from _sizes(folder, config, tensors, alone=alone)
         yield from _dtype(folder, config, weights)
+        if weights.is_whole and is_compressed(config):
+            yield from check_quantised(folder, config, tensors)
     if companions and alone and writes_text(config):
         yield from _companions(folder, config)
 

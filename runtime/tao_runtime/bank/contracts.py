@@ -16,12 +16,20 @@ from tao_runtime.ingest.lock import HubLock
 from tao_runtime.ingest.videophy2 import VideoPhy2Report
 from tao_runtime.plan.memory.fit import Fit
 from tao_runtime.plan.memory.traced import TraceReport
-from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.plan.model import (
+    EvaluatePlan,
+    InferencePlan,
+    QuantizePlan,
+    TrainPlan,
+    VideoEvaluatePlan,
+    VideoInferencePlan,
+)
 from tao_runtime.preflight.access import AccessReport
 from tao_runtime.preflight.doctor import Diagnosis
 from tao_runtime.preflight.report import Report
 from tao_runtime.score.clip_results import VideoResults
 from tao_runtime.score.metrics import MetricsReport
+from tao_runtime.score.quantized import QuantizeReport
 from tao_runtime.score.results import Result
 from tao_runtime.score.ship import ShipReport
 
@@ -32,11 +40,13 @@ CONTRACTS: Mapping[str, type[BaseModel]] = {
     "train-plan": TrainPlan,
     "evaluate-plan": EvaluatePlan,
     "inference-plan": InferencePlan,
+    "quantize-plan": QuantizePlan,
     "video-evaluate-plan": VideoEvaluatePlan,
     "video-inference-plan": VideoInferencePlan,
     "result": Result,
     "metrics": MetricsReport,
     "video-results": VideoResults,
+    "quantized": QuantizeReport,
     "audit": AuditReport,
     "manifest": Manifest,
     "doctor": Diagnosis,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tao_runtime.cli.prepare import prepare
 from tao_runtime.errors import ExitCode, FindingsError, InputError
+from tao_runtime.plan.costs import MemoryPlan
 from tao_runtime.plan.make import fit_plan
 from tao_runtime.plan.memory.fit import Fit, parse_devices
-from tao_runtime.plan.model import MemoryPlan
 
 GIB = 2**30
 

@@ -50,9 +50,16 @@ def inference(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_j
     run_action("inference", spec, overrides or [], How(nproc, as_json))
 
 
-def quantize(spec: Spec, overrides: Overrides = None) -> None:
-    """Quantise a model. Does not exist yet: the spec is checked, then the command says so."""
-    run_action("quantize", spec, overrides or [], How())
+def quantize(
+    spec: Spec,
+    overrides: Overrides = None,
+    env: Annotated[
+        Path | None, typer.Option("--env", help="Where the environment for calibration is, or is made on first use.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Quantise a model, and prove it: both models answer held-out records, and other pixels change the answer."""
+    run_action("quantize", spec, overrides or [], How(as_json=as_json, env=env))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class How:
     as_json: bool = False
     cluster: Cluster | None = None
     receipt: Path | None = None
+    env: Path | None = None
 
 
 def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
@@ -80,15 +88,23 @@ def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
     from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
+    from tao_runtime.plan.model import QuantizePlan
 
     if fetch_missing(prepared.spec.models(), prepared.facts, family=prepared.spec.family):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
-    assert prepared.plan is not None
-    run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, cluster=cluster or ALONE)
+    plan = prepared.plan
+    assert plan is not None
+    if isinstance(plan, QuantizePlan):
+        from tao_runtime.engine.quantize.environment import prepare_interpreter
+
+        prepare_interpreter(plan, how.env, num_gpus=prepared.facts.host.num_gpus)
+    run_dir = launch(prepared.spec, prepared.facts, plan, prepared.report, cluster=cluster or ALONE)
     if cluster is not None and cluster.rank:
         return
     record = json.loads((run_dir / RUN).read_text())
     print(json.dumps(record) if how.as_json else show.run_text(run_dir, record))
+    if isinstance(plan, QuantizePlan):
+        raise typer.Exit(show.quantized(run_dir, as_json=how.as_json))
 
 
 def need_engine(family: str, action: str) -> None:

@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tao_runtime.errors import ExitCode
 from tao_runtime.preflight.report import Report
 from tao_runtime.score import clip_page
 from tao_runtime.score.clip_results import VIDEO_RESULTS_NAME, VideoResults
 from tao_runtime.score.metrics import MetricsReport
+from tao_runtime.score.quantized import QuantizeReport
 from tao_runtime.score.results import RESULTS_NAME, read_results
 from tao_runtime.spec.families import Family
 
@@ -105,6 +107,25 @@ def _video_figures(path: Path) -> list[str]:
             psnr, ssim = clip_page.interval(figures["psnr"], 2), clip_page.interval(figures["ssim"], 3)
             lines.append(f"  {name}: PSNR {psnr} dB  SSIM {ssim}")
     return lines
+
+
+def quantized(run_dir: Path, *, as_json: bool) -> int:
+    """Print what came of a quantisation, its findings on stderr; returns the exit code."""
+    from tao_runtime.deft.table import interval
+
+    found = QuantizeReport.model_validate_json((run_dir / "quantized.json").read_text())
+    if not as_json:
+        before, after = found.sizes.before, found.sizes.after
+        for part, size in before.items():
+            print(f"  {part}: {size / 1e6:,.2f} MB -> {after.get(part, 0) / 1e6:,.2f} MB")
+        if found.accuracy is not None:
+            base, small, lost = found.accuracy.base, found.accuracy.quantised, found.accuracy.lost
+            print(f"  accuracy: base {interval(base)}, quantised {interval(small)}, lost {interval(lost)}")
+        print(f"  verdict: {found.verdict.replace('_', ' ')}")
+    console = Console(stderr=True, highlight=False)
+    for finding in found.findings:
+        console.print(Text(finding.render(), style=COLOURS[finding.severity]), soft_wrap=True)
+    return int(ExitCode.FINDINGS if found.verdict == "not_good" else ExitCode.DONE)
 
 
 def mined(manifest: Manifest, out: Path, *, as_json: bool) -> None:

@@ -8,7 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tao_runtime.plan.model import AnyPlan, EstimatePlan, EvaluatePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.plan.costs import EstimatePlan
+from tao_runtime.plan.model import AnyPlan, EvaluatePlan, QuantizePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 
 
 def plan(found: AnyPlan, *, as_json: bool) -> None:
@@ -29,12 +30,29 @@ def _lines(found: AnyPlan) -> Iterator[tuple[str, str]]:
     if isinstance(found, VideoEvaluatePlan | VideoInferencePlan):
         yield from _video(found)
         return
+    if isinstance(found, QuantizePlan):
+        yield from _quantize(found)
+        return
     yield "model", found.model.path + (f" on {found.model.base_path}" if found.model.base_path else "")
     yield "answers about", found.data.annotation if isinstance(found, EvaluatePlan) else found.media
     if isinstance(found, EvaluatePlan):
         yield "records", _number(found.limit if found.limit is not None else found.data.num_records)
     yield "processes", str(found.world)
     yield "longest answer", f"{found.generation.max_new_tokens} tokens"
+    yield "written to", found.output_dir
+
+
+def _quantize(found: QuantizePlan) -> Iterator[tuple[str, str]]:
+    scheme, proof = found.scheme, found.proof
+    yield "model", found.model.path + (f" merged into {found.model.base_path}" if found.model.base_path else "")
+    yield "scheme", scheme.name + (f", groups of {scheme.group_size}" if scheme.group_size else "")
+    yield "method", scheme.method + (f", smoothing {scheme.smoothing:g}" if scheme.smoothing else "")
+    yield "keys and values", "fp8" if scheme.kv_fp8 else "as the weights are stored"
+    if found.calibration is not None:
+        yield "calibration", f"{scheme.samples:,} of {_number(found.calibration.num_records)} records"
+    if found.data is not None:
+        yield "proof", f"{_number(proof.limit or found.data.num_records)} records of {found.data.annotation}"
+        yield "accuracy that may be lost", f"{proof.accuracy_budget:.1%}"
     yield "written to", found.output_dir
 
 

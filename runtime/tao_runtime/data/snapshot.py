@@ -22,6 +22,7 @@ TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 MAX_HEADER_BYTES: Final = 100_000_000  # the safetensors format refuses longer headers
 _WEIGHTS = "model.safetensors"
 _STEMS: Final = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
+RUN, EXPORTED = "run.json", "export/model"  # of a complete run, and the model it made
 PIPELINE, NETWORK = "model_index.json", "transformer"  # a folder of diffusers, and the network in it
 SHARDED, CONTENTS = "model", "contents.json"  # weights in torch's distributed layout, and their table of contents
 VIDEO_TOKENIZER = "vae"  # and beside it
@@ -47,12 +48,15 @@ def has_token() -> bool:
 
 
 def local_directory(ref: ModelRef) -> Path | None:
-    """Return the directory that holds a model on this machine: the path itself, or its snapshot in the hub cache."""
+    """Return the directory that holds a model on this machine: the path itself, or its snapshot in the hub cache.
+
+    A run stands for what it exported: with an adapter, the model that has it merged.
+    """
     path = Path(ref.location)
     if not ref.location:  # Path("") is the working directory
         return None
     if is_dir(path):
-        return path
+        return path / EXPORTED if is_file(path / RUN) and is_dir(path / EXPORTED) else path
     if ref.location.count("/") != 1 or ref.location.startswith((".", "/", "~")):
         return None
     folder = hub_cache() / ("models--" + ref.location.replace("/", "--"))

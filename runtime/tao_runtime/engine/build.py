@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import init_empty_weights
@@ -23,10 +23,10 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, Offlo
 from torch.distributed.fsdp import register_fsdp_forward_method as register_forward
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
-from tao_runtime.data.snapshot import network_folder
+from tao_runtime.data.snapshot import network_folder, read_json
 from tao_runtime.engine import adapter
 from tao_runtime.engine.dist import Meshes
-from tao_runtime.engine.families import WetFamily
+from tao_runtime.engine.families import ChatFamily, WetFamily
 from tao_runtime.engine.initialise import initial_values, skipped
 from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base, put
 from tao_runtime.errors import RunError
@@ -109,6 +109,10 @@ def build_whole(
     Parameters that no base holds have what training starts them from.
     """
     base = network_folder(Path(plan.base_path or plan.path))
+    if is_quantised(base):
+        if plan.base_path is not None:
+            raise RunError(f"{base} is quantised: an adapter is merged into the weights that it was trained on")
+        return cast(ChatFamily, family).load_quantised(base, device, DTYPES[plan.dtype])
     with init_empty_weights(include_buffers=False):
         model = family.build(base, packed=packed)
     cast_parameters(model, DTYPES[plan.dtype])
@@ -119,6 +123,11 @@ def build_whole(
     if plan.base_path is not None:
         model = merged_adapter(model, Path(plan.path))
     return model.eval(), report
+
+
+def is_quantised(directory: Path) -> bool:
+    """Tell a folder of quantised weights by its configuration."""
+    return bool(read_json(directory / "config.json").get("quantization_config"))
 
 
 def merged_adapter(model: nn.Module, directory: Path) -> nn.Module:

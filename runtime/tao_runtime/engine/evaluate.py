@@ -15,7 +15,7 @@ from tao_runtime.data.families import PromptOptions, dry_family
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.engine.build import build_whole
 from tao_runtime.engine.dist import World
-from tao_runtime.engine.families import wet_family
+from tao_runtime.engine.families import chat_family
 from tao_runtime.engine.frames import FrameCache
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.respond import Responder
@@ -42,7 +42,7 @@ def evaluate(plan: EvaluatePlan, run_dir: Path, world: World) -> None:
     prompt = PromptOptions(plan.prompt_format, plan.system_prompt)
     rules = SampleRules(plan.family, plan.sampling, geometry, prompt, plan.model.max_length)
     source = SampleSource(Ledger.load(run_dir / LEDGER.format(label="eval")), rules, tokenizer, FrameCache(0))
-    model, report = build_whole(wet_family(plan.family), plan.model, world.device)
+    model, report = build_whole(chat_family(plan.family), plan.model, world.device)
     log.gate("base-weights", ok=True, expected=report.expected, matched=report.matched, unused=len(report.unused))
     responder = Responder(model, source, tokenizer, world.device)
     count = min(len(source.ledger), plan.limit) if plan.limit is not None else len(source.ledger)

@@ -21,6 +21,7 @@ from tao_runtime.engine.commits import list_commits, read_json, write_atomically
 from tao_runtime.engine.curves import CURVE, draw_run
 from tao_runtime.engine.lock import alone_in
 from tao_runtime.engine.progress import StepProgress
+from tao_runtime.engine.quantize.ledgers import quantize_ledgers
 from tao_runtime.engine.resume import find_start
 from tao_runtime.engine.run_dir import CONFIG, LEDGER, PLAN, REPORT, RUN, STATUS, now
 from tao_runtime.engine.supervise import run_child
@@ -32,6 +33,7 @@ from tao_runtime.plan.model import (
     EvaluatePlan,
     InferencePlan,
     Plan,
+    QuantizePlan,
     TrainPlan,
     VideoEvaluatePlan,
     VideoInferencePlan,
@@ -123,6 +125,8 @@ def make_ledgers(plan: Plan, facts: Facts) -> Mapping[str, Ledger | ClipLedger]:
         return no_ledgers(plan)
     if isinstance(plan, VideoEvaluatePlan):
         return held_out_ledgers(plan, facts)
+    if isinstance(plan, QuantizePlan):
+        return quantize_ledgers(plan, facts)
     if isinstance(plan, TrainPlan) and plan.data.clips is not None:
         return clip_ledgers(plan, facts)
     datasets: dict[str, tuple[DatasetPlan, str]] = {}
@@ -223,6 +227,7 @@ def run_workers(run_dir: Path, action: str, world: int, cluster: Cluster = ALONE
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",  # the libraries' bars: there is one of ours
         **{name: os.environ.get(name, value) for name, value in KEEP_MEMORY.items()},
     }
     before = _num_events(run_dir)

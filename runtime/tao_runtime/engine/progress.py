@@ -49,6 +49,12 @@ class StepProgress:
         elif self._enabled and self.done:
             self._print()
 
+    def expect(self, total: int) -> None:
+        """Take another total: what only the process that works knows."""
+        self.total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
+
     def advance(self, *, by: int = 1, note: str | None = None) -> None:
         """Count `by` more, and show `note` beside the bar."""
         self.done += by

@@ -28,6 +28,8 @@ from tao_runtime.engine.families import Batch
 from tao_runtime.engine.losses import summed_nll
 from tao_runtime.engine.packed import SHARED, attend_segments, register
 from tao_runtime.engine.samples import Item
+from tao_runtime.engine.weights import LoadReport, Snapshot
+from tao_runtime.errors import RunError
 from tao_runtime.plan.model import GenerationPlan
 
 IGNORED = -100  # label of a token that does not count, torch's convention
@@ -309,16 +311,41 @@ def collate_prompts(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
     return batch
 
 
-def generate(model: Network, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
-    """Return the new tokens_BS of a left-padded batch, greedy at temperature 0, padded after the end token."""
+def network_inputs(model: Network, batch: Batch) -> Batch:
+    """Return a batch of prompts with what the library's own forward wants beside it: which tokens are of which kind."""
     ids_BS = batch["input_ids"]
     kinds_BS = torch.zeros_like(ids_BS)
     kinds_BS[ids_BS == model.config.image_token_id] = MODALITY["image"]
     kinds_BS[ids_BS == model.config.video_token_id] = MODALITY["video"]
+    return {**batch, "mm_token_type_ids": kinds_BS}
+
+
+def next_logits(model: Network, batch: Batch) -> torch.Tensor:
+    """Return what a model thinks of the first token of each answer: float32 logits_BV."""
+    return model(**network_inputs(model, batch), logits_to_keep=1).logits[:, -1].float()
+
+
+def load_quantised(directory: Path, device: torch.device, dtype: torch.dtype) -> tuple[Network, LoadReport]:
+    """Return a model from its compressed-tensors folder, by the library's own loader.
+
+    Raises:
+        RunError: a tensor is missing, left over or of another shape: the loader alone would only say so.
+    """
+    loader: Any = AutoModelForImageTextToText
+    model, info = loader.from_pretrained(directory, dtype=dtype, output_loading_info=True)
+    wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(wrong.values()):
+        found = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:3])}" for kind, names in wrong.items() if names)
+        raise RunError(f"{directory} does not load as it is: {found}")
+    count = len(Snapshot(directory).names)
+    return model.to(device).eval(), LoadReport(count, count, ())
+
+
+def generate(model: Network, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
+    """Return the new tokens_BS of a left-padded batch, greedy at temperature 0, padded after the end token."""
     sampled = {"do_sample": True, "temperature": plan.temperature} if plan.temperature > 0 else {"do_sample": False}
     out_BS = model.generate(
-        **batch,
-        mm_token_type_ids=kinds_BS,
+        **network_inputs(model, batch),
         max_new_tokens=plan.max_new_tokens,
         repetition_penalty=plan.repetition_penalty,
         eos_token_id=list(end_ids),
@@ -326,4 +353,4 @@ def generate(model: Network, batch: Batch, plan: GenerationPlan, *, end_ids: Seq
         use_cache=True,
         **sampled,
     )
-    return out_BS[:, ids_BS.shape[1] :]
+    return out_BS[:, batch["input_ids"].shape[1] :]

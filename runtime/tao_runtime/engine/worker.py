@@ -17,13 +17,21 @@ from tao_runtime.engine.evaluate import evaluate
 from tao_runtime.engine.evaluate_clips import evaluate_clips
 from tao_runtime.engine.generate import generate_videos
 from tao_runtime.engine.infer import infer
+from tao_runtime.engine.quantize.run import Quantizer
 from tao_runtime.engine.run_dir import PLAN, RunLog
 from tao_runtime.engine.stop import listen_for_stop
 from tao_runtime.engine.supervise import die_with_parent
 from tao_runtime.engine.train import Trainer
 from tao_runtime.engine.watchdog import watched
 from tao_runtime.errors import ExitCode, RunError, StoppedError, TaoError
-from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
+from tao_runtime.plan.model import (
+    EvaluatePlan,
+    InferencePlan,
+    QuantizePlan,
+    TrainPlan,
+    VideoEvaluatePlan,
+    VideoInferencePlan,
+)
 
 # Gloo has no exception of its own for a peer that is gone.
 GLOO_LOST = re.compile(r"[Cc]onnection (closed|reset) by peer|Connection refused|Timed out waiting|gloo/transport")
@@ -46,6 +54,8 @@ def run_action(action: str, run_dir: Path, world: World) -> None:
         evaluate_clips(VideoEvaluatePlan.model_validate_json(text), run_dir, world)
     elif action == "evaluate":
         evaluate(EvaluatePlan.model_validate_json(text), run_dir, world)
+    elif action == "quantize":
+        Quantizer(QuantizePlan.model_validate_json(text), run_dir, world).run()
     elif is_of(text, VideoInferencePlan):
         generate_videos(VideoInferencePlan.model_validate_json(text), run_dir, world)
     else:

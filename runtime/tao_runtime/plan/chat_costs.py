@@ -11,13 +11,14 @@ from tao_runtime.data.flops import vision_language_flops
 from tao_runtime.data.video_chat import bound_tokens
 from tao_runtime.data.vision import SamplingPlan, lay_out
 from tao_runtime.plan.clip_costs import with_sizes
+from tao_runtime.plan.costs import MemoryPlan, Range
 from tao_runtime.plan.devices import UTILISATION, peak_flops
 from tao_runtime.plan.memory.activations import Activations, Load, activations
 from tao_runtime.plan.memory.estimate import BYTES, Ends, Setting, estimate_memory
 from tao_runtime.plan.memory.network import VisionLanguageNetwork
 from tao_runtime.plan.memory.sizes import Sizes, measure
 from tao_runtime.plan.memory.trainable import Choice
-from tao_runtime.plan.model import MemoryPlan, Range, TrainPlan
+from tao_runtime.plan.model import TrainPlan
 
 SAMPLED: Final = 2000  # records whose arithmetic is counted
 BYTES_PER_TOKEN: Final = 3.5  # of text, about

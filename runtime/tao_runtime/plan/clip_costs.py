@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from tao_runtime.data.facts import Facts
+from tao_runtime.plan.costs import EstimatePlan, MemoryPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import AVERAGE, BYTES, Ends, Setting, estimate_memory
 from tao_runtime.plan.memory.network import Network
 from tao_runtime.plan.memory.sizes import Sizes, measure
 from tao_runtime.plan.memory.tokenizer import Tokenizer
 from tao_runtime.plan.memory.trainable import Choice
-from tao_runtime.plan.model import EstimatePlan, MemoryPlan, TrainPlan
+from tao_runtime.plan.model import TrainPlan
 
 UNKNOWN_FRAMES: Final = 121  # of a clip where neither the spec nor data say it: five seconds
 

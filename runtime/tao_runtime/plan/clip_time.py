@@ -11,9 +11,10 @@ from tao_runtime.data.facts import DatasetFacts, Facts
 from tao_runtime.data.families import network_names
 from tao_runtime.data.t5 import MAX_TOKENS
 from tao_runtime.plan.clip_data import samples_of
+from tao_runtime.plan.costs import EstimatePlan, Range
 from tao_runtime.plan.devices import UTILISATION, peak_flops
 from tao_runtime.plan.diffusion import TextPlan
-from tao_runtime.plan.model import EstimatePlan, Range, TrainPlan
+from tao_runtime.plan.model import TrainPlan
 
 SAMPLED: Final = 2000  # clips whose arithmetic is counted for an estimate
 BYTES_PER_TOKEN: Final = 3.5  # of text, about

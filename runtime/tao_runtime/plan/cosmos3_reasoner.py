@@ -19,6 +19,7 @@ from tao_runtime.plan.chat_costs import (
     with_chat_costs,
 )
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
+from tao_runtime.plan.costs import EstimatePlan, MemoryPlan
 from tao_runtime.plan.memory.fit import Devices, Fit, Option
 from tao_runtime.plan.memory.network import vision_language_network
 from tao_runtime.plan.model import (
@@ -26,12 +27,10 @@ from tao_runtime.plan.model import (
     AnyPlan,
     DataPlan,
     DatasetPlan,
-    EstimatePlan,
     EvaluatePlan,
     GenerationPlan,
     InferencePlan,
     LoadingPlan,
-    MemoryPlan,
     ModelPlan,
     TrainPlan,
 )

@@ -12,6 +12,7 @@ from tao_runtime.plan import structured
 from tao_runtime.plan.clip_costs import ClipNetwork, config_of, with_costs
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
 from tao_runtime.plan.clip_time import with_time
+from tao_runtime.plan.costs import EstimatePlan
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
@@ -22,7 +23,6 @@ from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
     AnyPlan,
     DataPlan,
-    EstimatePlan,
     LoadingPlan,
     ModelPlan,
     TrainPlan,

@@ -9,7 +9,9 @@ from pydantic import Field, JsonValue
 from tao_runtime.data.clips import ClipRules
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.errors import Frozen
+from tao_runtime.plan.costs import EstimatePlan
 from tao_runtime.plan.diffusion import CyclePlan, DiffusionPlan, EmaPlan, RecomputePlan, SamplerPlan
+from tao_runtime.plan.quantization import ProofPlan, SchemePlan
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Recompute = Literal["none", "selective", "full"]
@@ -211,52 +213,6 @@ class LoggingPlan(Frozen):
     offline: bool = Field(default=False, description="the logging service gets its files later")
 
 
-class Range(Frozen):
-    """An estimate and the ends between which it should lie."""
-
-    low: float
-    expected: float
-    high: float
-
-
-class MemoryPlan(Frozen):
-    """Bytes that one rank needs on its device at the peak of a step."""
-
-    parameters: dict[str, int] = Field(description="by part of the model, adapters not included")
-    trainable: int = Field(description="parameters that are trained, adapters included")
-    weights: int = Field(description="this rank's part, in the storage type")
-    gradients: int = Field(description="this rank's part")
-    optimizer: int = Field(description="this rank's part of two moments")
-    gathered: int = Field(description="weights of blocks at work and of what is in no block, in the computing type")
-    reducing: int = Field(description="gradients not yet summed over ranks; all of them with several micro-batches")
-    activations: Range
-    averages: int = Field(default=0, description="this rank's part of the averaged weights, float32")
-    tokenizer: Range | None = Field(
-        default=None,
-        description="of the video tokenizer: its weights (low: all latents are kept on disk), and encoding one clip",
-    )
-    on_host: int = Field(default=0, description="with offloading: weights, gradients and moments in host memory")
-    total: Range = Field(description="all of it, with the driver's and the allocator's share")
-
-
-class EstimatePlan(Frozen):
-    """What the run should cost. Null where it cannot be known."""
-
-    trainable_parameters: int | None = None
-    state_bytes_per_rank: int | None = Field(
-        default=None, description="weights, gradients and optimizer state of one rank; activations not included"
-    )
-    checkpoint_bytes: int | None = None
-    max_tokens: int | None = Field(default=None, description="upper bound of the longest sample")
-    max_tokens_record: int | None = None
-    tokens_p50: int | None = Field(default=None, description="upper bound of half of the samples")
-    tokens_p99: int | None = Field(default=None, description="upper bound of 99 % of the samples")
-    memory: MemoryPlan | None = Field(default=None, description="of one rank; null: not known")
-    export_bytes: int | None = Field(default=None, description="of the weights or adapter written at the end")
-    step_seconds: Range | None = Field(default=None, description="of one optimizer step; null: device not known")
-    total_seconds: Range | None = Field(default=None, description="of all steps, without saving and validating")
-
-
 class TrainPlan(Frozen):
     """A training run: what the engine executes."""
 
@@ -339,6 +295,23 @@ class InferencePlan(Frozen):
     world: int
 
 
+class QuantizePlan(Frozen):
+    """A model made smaller, and the proof that it still answers."""
+
+    schema_version: Literal["tao-run/quantize-plan/1"] = Field(default="tao-run/quantize-plan/1", alias="schema")
+    family: str
+    action: Literal["quantize"] = "quantize"
+    spec_sha256: str
+    output_dir: str
+    model: ModelPlan
+    scheme: SchemePlan
+    calibration: DatasetPlan | None
+    data: DatasetPlan | None = Field(description="held-out records that both models answer")
+    proof: ProofPlan
+    generation: GenerationPlan
+    world: int = 1
+
+
 class VideoEvaluatePlan(Frozen):
     """The training loss of held-out clips at fixed noise levels, and videos made from their captions."""
 
@@ -390,5 +363,5 @@ class VideoInferencePlan(Frozen):
 
 
 ClipsPlan = TrainPlan | VideoEvaluatePlan  # that read clips
-Plan = TrainPlan | EvaluatePlan | InferencePlan | VideoEvaluatePlan | VideoInferencePlan  # that run here
+Plan = TrainPlan | EvaluatePlan | InferencePlan | QuantizePlan | VideoEvaluatePlan | VideoInferencePlan
 AnyPlan = Plan

@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
+from tao_runtime.plan.costs import MemoryPlan
 from tao_runtime.plan.memory.fit import Devices, Fit, Option, judge, nearest
 from tao_runtime.plan.memory.sizes import Sizes
-from tao_runtime.plan.model import LoraPlan, MemoryPlan, Recompute, TrainPlan
+from tao_runtime.plan.model import LoraPlan, Recompute, TrainPlan
 
 ORDER: Final[tuple[Recompute, ...]] = ("none", "selective", "full")
 PARALLELISM: Final = "model.parallelism"

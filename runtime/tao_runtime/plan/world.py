@@ -17,21 +17,14 @@ from tao_runtime.plan import structured
 from tao_runtime.plan.clip_costs import ClipNetwork, config_of, with_costs
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
 from tao_runtime.plan.clip_time import with_time
+from tao_runtime.plan.costs import EstimatePlan
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
 from tao_runtime.plan.memory.fit import Devices, Fit, Option
 from tao_runtime.plan.memory.text_video import ClipLoad, clip_activations, text_video_network
 from tao_runtime.plan.memory.tokenizer import Tokenizer, tokenizer_of
-from tao_runtime.plan.model import (
-    LOAD_TIMEOUT_S,
-    DataPlan,
-    EstimatePlan,
-    LoadingPlan,
-    ModelPlan,
-    TrainPlan,
-    VideoEvaluatePlan,
-)
+from tao_runtime.plan.model import LOAD_TIMEOUT_S, DataPlan, LoadingPlan, ModelPlan, TrainPlan, VideoEvaluatePlan
 from tao_runtime.plan.structured_fit import (
     Change,
     Divides,

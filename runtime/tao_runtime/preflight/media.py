@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tao_runtime.data.facts import Facts
-from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan
+from tao_runtime.plan.model import EvaluatePlan, InferencePlan, QuantizePlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.spec.base import Spec
 
@@ -13,7 +13,7 @@ from tao_runtime.spec.base import Spec
 @rule(
     "media/fewer-frames",
     "warning",
-    actions=("train", "evaluate", "inference"),
+    actions=("train", "evaluate", "inference", "quantize"),
     source="upstream readers fail on nframes above the frames of a video; here such a video gives what it has",
 )
 def fewer_frames(spec: Spec, facts: Facts, plan: object) -> Iterator[Problem]:
@@ -22,6 +22,8 @@ def fewer_frames(spec: Spec, facts: Facts, plan: object) -> Iterator[Problem]:
         sampling = plan.data.sampling
     elif isinstance(plan, EvaluatePlan | InferencePlan):
         sampling = plan.sampling
+    elif isinstance(plan, QuantizePlan):
+        sampling = plan.proof.sampling
     else:  # clips that become video have rules of their own
         return
     wanted = sampling.num_frames or sampling.min_frames

@@ -10,7 +10,7 @@ from tao_runtime.data.decode_probe import DecodeProgress, decode_probe, default_
 from tao_runtime.data.facts import Facts, VisionGeometry
 from tao_runtime.data.probe import Progress, probe
 from tao_runtime.plan.make import make_plan
-from tao_runtime.plan.model import AnyPlan, EvaluatePlan, InferencePlan, TrainPlan
+from tao_runtime.plan.model import AnyPlan, EvaluatePlan, InferencePlan, QuantizePlan, TrainPlan
 from tao_runtime.preflight.check import check
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
@@ -50,6 +50,8 @@ def decode_media(prepared: Prepared, share: float, *, progress: DecodeProgress |
         sampling, limit_s = plan.data.sampling, plan.data.loading.timeout_s
     elif isinstance(plan, EvaluatePlan | InferencePlan):
         sampling, limit_s = plan.sampling, None
+    elif isinstance(plan, QuantizePlan):
+        sampling, limit_s = plan.proof.sampling, None
     else:  # no plan, or clips that become video: what is decoded of these depends on their windows
         return prepared
     model = facts.models.get("base_model") or facts.models.get("model")

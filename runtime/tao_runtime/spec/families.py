@@ -31,7 +31,7 @@ _LIST = (
         cosmos_reason.EvaluateSpec,
         cosmos_reason.QuantizeSpec,
         cosmos_reason.InferenceSpec,
-        engine=("train", "evaluate", "inference"),
+        engine=("train", "evaluate", "inference", "quantize"),
     ),
     _family(
         "Cosmos3 reasoner, structured dialect (task vlm)",

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eight_billion import CONFIG
+from tao_runtime.plan.costs import MemoryPlan
 from tao_runtime.plan.memory.activations import LOGIT_BYTES, Activations, Load, activations
 from tao_runtime.plan.memory.estimate import Setting, estimate_memory
 from tao_runtime.plan.memory.network import vision_language_network
 from tao_runtime.plan.memory.sizes import measure
-from tao_runtime.plan.model import BatchPlan, LoraPlan, MemoryPlan, MeshPlan, ModelPlan, OptimizerPlan, PrecisionPlan
+from tao_runtime.plan.model import BatchPlan, LoraPlan, MeshPlan, ModelPlan, OptimizerPlan, PrecisionPlan
 
 GIB = 2**30
 NETWORK = vision_language_network(CONFIG)

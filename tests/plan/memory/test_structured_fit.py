@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tao_runtime.data import cosmos3_vision, cosmos_predict2
+from tao_runtime.plan.costs import Range
 from tao_runtime.plan.make import fit_plan
 from tao_runtime.plan.memory.estimate import Setting, estimate_memory
 from tao_runtime.plan.memory.fit import Fit, judge, parse_devices
@@ -17,7 +18,7 @@ from tao_runtime.plan.memory.sizes import measure
 from tao_runtime.plan.memory.text_video import ClipLoad, clip_activations, text_video_network
 from tao_runtime.plan.memory.tokenizer import WAN21
 from tao_runtime.plan.memory.two_towers import PackLoad, pack_activations, two_tower_network
-from tao_runtime.plan.model import BatchPlan, MeshPlan, ModelPlan, OptimizerPlan, PrecisionPlan, Range, TrainPlan
+from tao_runtime.plan.model import BatchPlan, MeshPlan, ModelPlan, OptimizerPlan, PrecisionPlan, TrainPlan
 from tao_runtime.preflight.prepare import Prepared, prepare
 
 SKILLS = Path(__file__).parents[3] / "skills"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tao_runtime.engine.export.layout import ExportLayout
     from tao_runtime.engine.samples import Item
     from tao_runtime.engine.source import Source
+    from tao_runtime.engine.weights import LoadReport
     from tao_runtime.plan.model import ClipsPlan, GenerationPlan, TrainPlan
 
 
@@ -94,6 +95,15 @@ class ChatFamily(WetFamily, Protocol):
 
     def generate(self, model: nn.Module, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
         """Return the new tokens [batch, new], padded after the end token."""
+
+    def network_inputs(self, model: nn.Module, batch: Batch) -> Batch:
+        """Return a batch of prompts as the library's own forward takes it."""
+
+    def next_logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the logits [batch, vocabulary] of the first token of each answer."""
+
+    def load_quantised(self, directory: Path, device: torch.device, dtype: torch.dtype) -> tuple[nn.Module, LoadReport]:
+        """Return the model of a folder of quantised weights, and what was loaded."""
 
 
 class ClipFamily(WetFamily, Protocol):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from tao_runtime.data.facts import Facts
 from tao_runtime.engine.trace.step import trace_step
 from tao_runtime.errors import RunError
+from tao_runtime.plan.costs import MemoryPlan, Range
 from tao_runtime.plan.memory.estimate import CONTEXT, FRAGMENTED, NOTHING, TRAFFIC
 from tao_runtime.plan.memory.traced import TraceReport
-from tao_runtime.plan.model import MemoryPlan, Range, TrainPlan
+from tao_runtime.plan.model import TrainPlan
 
 
 def trace_report(plan: TrainPlan, facts: Facts, config: Mapping[str, object] | None, *, limit_s: float) -> TraceReport:

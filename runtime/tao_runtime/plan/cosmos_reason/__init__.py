@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tao_runtime.plan.cosmos_reason.answer import plan_evaluate, plan_inference
 from tao_runtime.plan.cosmos_reason.memory import fit, network_config
+from tao_runtime.plan.cosmos_reason.quantize import plan_quantize
 from tao_runtime.plan.cosmos_reason.train import plan_train
 from tao_runtime.plan.model import Plan
 
@@ -15,4 +16,5 @@ PLANNERS: dict[str, Callable[..., Plan]] = {
     "train": plan_train,
     "evaluate": plan_evaluate,
     "inference": plan_inference,
+    "quantize": plan_quantize,
 }

@@ -58,11 +58,11 @@ def _loaded_model(spec: EvaluateSpec | InferenceSpec, facts: Facts, *, max_lengt
         path=places["model"],
         base_path=places.get("base_model"),
         max_length=max_length,
-        dtype=DTYPES.get(dtype) or _stored_dtype(facts.models.get(base)),
+        dtype=DTYPES.get(dtype) or stored_dtype(facts.models.get(base)),
     )
 
 
-def _stored_dtype(model: ModelFacts | None) -> Dtype:
+def stored_dtype(model: ModelFacts | None) -> Dtype:
     """Return the type that weights are stored in, by their size: 4 bytes each are float32, 2 as the config says."""
     if model is None or not model.num_parameters or model.weight_bytes is None:
         return "bfloat16"

@@ -18,11 +18,12 @@ from tao_runtime.plan.chat_costs import (
     largest_pixels,
     with_chat_costs,
 )
+from tao_runtime.plan.costs import MemoryPlan
 from tao_runtime.plan.memory.activations import Load
 from tao_runtime.plan.memory.fit import Devices, Fit, Option, judge, nearest
 from tao_runtime.plan.memory.network import VisionLanguageNetwork, vision_language_network
 from tao_runtime.plan.memory.sizes import Sizes
-from tao_runtime.plan.model import LoraPlan, MemoryPlan, Recompute, TrainPlan
+from tao_runtime.plan.model import LoraPlan, Recompute, TrainPlan
 from tao_runtime.spec.cosmos_reason import TrainSpec
 from tao_runtime.spec.cosmos_reason.policy import Lora
 

@@ -9,6 +9,7 @@ from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan.batches import num_steps
 from tao_runtime.plan.cosmos_reason.memory import with_costs
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_place, make_sampling
+from tao_runtime.plan.costs import EstimatePlan
 from tao_runtime.plan.mesh import resolve_mesh
 from tao_runtime.plan.model import (
     BadStepPlan,
@@ -16,7 +17,6 @@ from tao_runtime.plan.model import (
     CheckpointPlan,
     DataPlan,
     DatasetPlan,
-    EstimatePlan,
     LoadingPlan,
     LoggingPlan,
     LoraPlan,

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tao_runtime.plan.costs import MemoryPlan, Range
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.sizes import Sizes
-from tao_runtime.plan.model import BatchPlan, Dtype, MemoryPlan, MeshPlan, OptimizerPlan, PrecisionPlan, Range
+from tao_runtime.plan.model import BatchPlan, Dtype, MeshPlan, OptimizerPlan, PrecisionPlan
 
 BYTES: Final[dict[Dtype, int]] = {"float32": 4, "float16": 2, "bfloat16": 2}
 GIB: Final = 2**30

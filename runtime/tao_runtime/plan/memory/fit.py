@@ -11,7 +11,7 @@ from typing import Final, Literal
 from pydantic import Field, JsonValue
 
 from tao_runtime.errors import Frozen, InputError
-from tao_runtime.plan.model import MemoryPlan
+from tao_runtime.plan.costs import MemoryPlan
 
 Verdict = Literal["fits", "tight", "does not fit", "not known"]
 USABLE: Final = 0.99  # of what a device is called: the driver keeps some

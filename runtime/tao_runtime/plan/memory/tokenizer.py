@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from tao_runtime.plan.model import Range
+from tao_runtime.plan.costs import Range
 
 FLOAT: Final = 4  # bytes of its numbers
 SPREAD: Final = 1.3  # workspaces of convolutions

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tao_runtime.errors import Frozen
-from tao_runtime.plan.model import Range
+from tao_runtime.plan.costs import Range
 
 
 class TraceReport(Frozen):

@@ -55,7 +55,7 @@ NO_EFFECT: Final[dict[str, dict[str, str]]] = {
         "vision.dataloader_persistent_workers": _READER,
     },
     "inference": {"device_map": "each process holds the whole model"},
-    "quantize": {},
+    "quantize": {"dataset.dataset_split": "dataset.annotation_path says which records"},
 }
 
 # key -> what does not exist yet. To ignore one of these would change results in silence.
@@ -73,7 +73,7 @@ REFUSED: Final[dict[str, dict[str, str]]] = {
         "vision.video_override_map": "other paths for named videos",
     },
     "inference": {},
-    "quantize": {},
+    "quantize": {"dataset.dataset_id": "a data set of the hub; download it and set dataset.annotation_path"},
 }
 
 

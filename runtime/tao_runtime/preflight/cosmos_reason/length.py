@@ -211,12 +211,12 @@ def evaluate_length(spec: EvaluateSpec, facts: Facts, plan: EvaluatePlan) -> Ite
     "cosmos_reason/frame-sampling",
     "error",
     families=("cosmos_reason",),
-    actions=("train", "evaluate", "inference"),
+    actions=("train", "evaluate", "inference", "quantize"),
     source="seed guide, fps vs nframes: the upstream reader asserts on both and then hangs in its workers",
 )
 def frame_sampling(spec: Any, facts: Facts, plan: object) -> Iterator[Problem]:
     """Exactly one of fps and nframes says how frames are taken."""
-    tables = {"train": "custom.vision.", "evaluate": "vision.", "inference": ""}
+    tables = {"train": "custom.vision.", "evaluate": "vision.", "inference": "", "quantize": "dataset.vision."}
     prefix, table = tables[spec.action], spec
     for name in prefix.split(".")[:-1]:
         table = getattr(table, name)

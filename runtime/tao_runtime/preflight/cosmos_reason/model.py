@@ -10,7 +10,7 @@ from tao_runtime.data.facts import Facts, ModelFacts
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.spec.base import Spec
-from tao_runtime.spec.cosmos_reason import QuantizeSpec, TrainSpec
+from tao_runtime.spec.cosmos_reason import TrainSpec
 
 HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 GATED: Final = re.compile(r"nvidia/Cosmos-", re.IGNORECASE)
@@ -188,20 +188,3 @@ def fp8(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
     key = "train.fp8.enable_fp8"
     if spec.train.fp8.enable_fp8:
         yield Problem(key, "true", "false: not supported yet", "use train.param_dtype=bfloat16", {key: False})
-
-
-@rule(
-    "cosmos_reason/quantize-unavailable",
-    "error",
-    families=("cosmos_reason",),
-    actions=("quantize",),
-    source="this package",
-)
-def quantize_unavailable(spec: QuantizeSpec, facts: Facts, plan: object) -> Iterator[Problem]:
-    """Quantising does not exist here yet; its spec can be written and checked."""
-    scheme = spec.quantize.quantization_scheme
-    yield Problem(
-        "quantize.quantization_scheme",
-        f"{scheme}: quantising does not exist yet",
-        "an action that does: train, evaluate, inference",
-    )
