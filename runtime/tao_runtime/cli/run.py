@@ -16,6 +16,7 @@ Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML 
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides: key.path=value", metavar="[KEY=VALUE]...")]
 Nproc = Annotated[int | None, typer.Option("--nproc", min=1, help="Processes; default: as the spec's degrees say.")]
 Json = Annotated[bool, typer.Option("--json", help="Print run.json when done.")]
+Anew = Annotated[bool, typer.Option("--anew", help="Forget what an earlier launch left in the directory.")]
 
 
 def train(
@@ -34,14 +35,18 @@ def train(
     run_action("train", spec, overrides or [], nproc=nproc, as_json=as_json, cluster=cluster)
 
 
-def evaluate(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
-    """Let a model answer every record of a data set, and judge the answers."""
-    run_action("evaluate", spec, overrides or [], nproc=nproc, as_json=as_json)
+def evaluate(
+    spec: Spec, overrides: Overrides = None, nproc: Nproc = None, anew: Anew = False, as_json: Json = False
+) -> None:
+    """Let a model answer every record of a data set, and judge the answers. Goes on where a launch was killed."""
+    run_action("evaluate", spec, overrides or [], nproc=nproc, as_json=as_json, anew=anew)
 
 
-def inference(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
-    """Let a model answer a prompt for a file, a folder or an annotation file."""
-    run_action("inference", spec, overrides or [], nproc=nproc, as_json=as_json)
+def inference(
+    spec: Spec, overrides: Overrides = None, nproc: Nproc = None, anew: Anew = False, as_json: Json = False
+) -> None:
+    """Answers about files, or clips from prompts. The same command again goes on after what is there."""
+    run_action("inference", spec, overrides or [], nproc=nproc, as_json=as_json, anew=anew)
 
 
 def quantize(spec: Spec, overrides: Overrides = None) -> None:
@@ -57,6 +62,7 @@ def run_action(
     nproc: int | None,
     as_json: bool,
     cluster: Cluster | None = None,
+    anew: bool = False,
 ) -> None:
     """Prepare, launch, and print what came of it: on the first machine, which writes it."""
     from tao_runtime.cli import show
@@ -72,7 +78,8 @@ def run_action(
     if fetch_missing(prepared.spec.models(), prepared.facts):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
     assert isinstance(prepared.plan, TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan)
-    run_dir = launch(prepared.spec, prepared.facts, prepared.plan, prepared.report, cluster=cluster or ALONE)
+    arguments = (prepared.spec, prepared.facts, prepared.plan, prepared.report)
+    run_dir = launch(*arguments, cluster=cluster or ALONE, anew=anew)
     if cluster is not None and cluster.rank:
         return
     record = json.loads((run_dir / RUN).read_text())

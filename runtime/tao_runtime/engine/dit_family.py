@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributed import ProcessGroup
 
 from tao_runtime.data.snapshot import NETWORK
+from tao_runtime.engine.context_parallel.collectives import gather
 from tao_runtime.engine.context_parallel.dit import split_frames
 from tao_runtime.engine.dit import supply_resize
 from tao_runtime.engine.export import ExportLayout
@@ -63,6 +64,35 @@ def share_sequence(model: nn.Module, group: ProcessGroup) -> None:
     """Make the model work on this rank's latent frames of each clip."""
     split_frames(model, group)
     object.__setattr__(model, "sequence_part", (group.rank(), group.size()))
+
+
+def share_clip(model: nn.Module, group: ProcessGroup) -> None:
+    """Make a network that is called with a whole clip work on this rank's latent frames, and return the whole.
+
+    A timestep for each frame and the mask of given frames are cut as the clip is.
+    """
+    split_frames(model, group)
+    network: Any = model
+    inner, ranks, rank = network.forward, group.size(), group.rank()
+
+    def forward(hidden_states: torch.Tensor, timestep: torch.Tensor, **options: Any) -> tuple[torch.Tensor]:
+        frames = hidden_states.shape[2]
+        if frames % ranks:
+            raise RunError(f"inference.context_parallel_size: {ranks}, and a clip has {frames} latent frames")
+
+        def own(whole: torch.Tensor) -> torch.Tensor:
+            return whole.chunk(ranks, dim=2)[rank].contiguous()
+
+        mask = options.pop("condition_mask", None)
+        part = inner(
+            own(hidden_states),
+            own(timestep) if timestep.ndim == 5 else timestep,
+            condition_mask=None if mask is None else own(mask),
+            **options,
+        )[0]
+        return (torch.cat(gather(part, group).unbind(), dim=2),)
+
+    network.forward = forward
 
 
 def sequence_part(model: nn.Module) -> tuple[int, int]:

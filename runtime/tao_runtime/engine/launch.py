@@ -18,6 +18,7 @@ from tao_runtime.data.families import PromptOptions, dry_family
 from tao_runtime.engine.clip_launch import clip_ledgers, no_ledgers
 from tao_runtime.engine.cluster import Cluster
 from tao_runtime.engine.commits import list_commits, read_json, write_atomically
+from tao_runtime.engine.kept import prepare_kept
 from tao_runtime.engine.lock import alone_in
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.resume import find_start
@@ -36,8 +37,12 @@ ALONE = Cluster()
 RECORDED = ("CUDA_VISIBLE_DEVICES", "NCCL_DEBUG", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SLURM_JOB_ID", "WORLD_SIZE")
 
 
-def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Cluster = ALONE) -> Path:
+def launch(
+    spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Cluster = ALONE, anew: bool = False
+) -> Path:
     """Run a plan whose report passed; returns the run directory when this node's part is done.
+
+    `anew`: forget answers and clips that an earlier launch left in the directory.
 
     Raises:
         FindingsError: the report has errors, or the directory holds another run.
@@ -59,7 +64,8 @@ def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Clu
     run_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(run_dir):
         if not isinstance(plan, TrainPlan):
-            (run_dir / RUN).unlink(missing_ok=True)  # answers are made anew: until then nothing is complete
+            prepare_kept(run_dir, plan, complete=(run_dir / RUN).is_file(), anew=anew)
+            (run_dir / RUN).unlink(missing_ok=True)  # until every item is there, nothing is complete
         refuse_finished(run_dir, plan)  # again: another launcher may have ended meanwhile
         set_finished_aside(run_dir)
         for label, ledger in ledgers.items():
