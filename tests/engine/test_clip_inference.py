@@ -100,6 +100,32 @@ def test_what_rests_is_not_on_the_device() -> None:
     assert turns.moves == [("one", "in"), ("one", "out"), ("two", "in"), ("two", "out")]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_makes_the_clip_of_its_merged_model(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from tao_runtime.engine.build import merged_adapter
+
+    pipeline = a_pipeline("cosmos3_vision")
+    plain = family_module("cosmos3_vision").generate(pipeline, a_request("cosmos3_vision"))
+    tuned = get_peft_model(pipeline.transformer, LoraConfig(r=2, target_modules=["q_proj_moe_gen", "add_q_proj"]))
+    for name, value in tuned.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value)
+    tuned.save_pretrained(tmp_path)
+    fresh = a_pipeline("cosmos3_vision")
+    fresh.register_modules(transformer=merged_adapter(fresh.transformer, tmp_path))
+    merged = family_module("cosmos3_vision").generate(fresh, a_request("cosmos3_vision"))
+    pipeline.register_modules(transformer=tuned.merge_and_unload())
+    assert (
+        np.abs(
+            family_module("cosmos3_vision").generate(pipeline, a_request("cosmos3_vision")).astype(int) - merged
+        ).max()
+        <= 1
+    )
+    assert not np.array_equal(plain, merged)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_released_weights_of_no_family_run_without_the_safety_checker(family: str, tmp_path: Path) -> None:
     """A folder as it is released: Cosmos3's index leaves the checker on, the others have no switch at all."""

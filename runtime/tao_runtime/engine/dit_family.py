@@ -130,6 +130,30 @@ def link_or_copy(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
+NETWORKS = ("CosmosTransformer3DModel",)
+
+
+def trial_arguments(network: Any, generator: torch.Generator) -> tuple[dict[str, Any], str]:
+    """Return arguments of a forward, and what they are: two latent frames of noise, text states of noise."""
+    supply_resize()
+    config, patch = network.config, network.config.patch_size
+    channels = config.out_channels  # one more goes in where a mask of given frames does
+    frames, rows, columns = 2 * patch[0], 2 * patch[1], 2 * patch[2]
+    latents = torch.randn(1, channels, frames, rows, columns, generator=generator)
+    mask = torch.zeros(1, 1, frames, rows, columns) if config.in_channels > channels else None
+    states = torch.randn(1, 4, config.text_embed_dim, generator=generator)
+    arguments = {
+        "hidden_states": latents,
+        "timestep": torch.full((1,), 0.5),
+        "encoder_hidden_states": states,
+        "fps": 16,
+        "condition_mask": mask,
+        "padding_mask": torch.zeros(1, 1, rows, columns),
+        "return_dict": False,
+    }
+    return arguments, "2 latent frames of noise"
+
+
 # A random network answers with a variance of its own, and a first step has few noise levels: 1.3 to 1.5 were seen.
 BROKEN = 2.0
 EXPORT = ExportLayout(STEM, finish_export, network=NETWORK, carried=False)

@@ -15,7 +15,7 @@ from torch.distributed import ProcessGroup
 
 from tao_runtime.data.media import probe_header
 from tao_runtime.data.snapshot import probe_model
-from tao_runtime.engine.build import DTYPES
+from tao_runtime.engine.build import DTYPES, merged_adapter
 from tao_runtime.engine.clip_request import ClipRequest
 from tao_runtime.engine.clips import IMAGES, load_clip
 from tao_runtime.engine.commits import write_atomically
@@ -28,7 +28,8 @@ from tao_runtime.engine.upsample import upsampled
 from tao_runtime.engine.video_file import write_video
 from tao_runtime.engine.video_vae import load_vae
 from tao_runtime.errors import Finding, RunError
-from tao_runtime.plan.model import VideoInferencePlan
+from tao_runtime.plan.diffusion import SamplerPlan
+from tao_runtime.plan.model import ModelPlan, VideoInferencePlan
 from tao_runtime.spec.base import ModelRef
 
 GIVEN_FRAMES = 5  # last frames of a clip that is gone on from: two latent frames, the most that training gives
@@ -90,8 +91,11 @@ def generate_videos(plan: VideoInferencePlan, run_dir: Path, world: World) -> No
 
 def load_maker(plan: VideoInferencePlan, world: World) -> Maker:
     """Return the pipeline of a plan, its parts where the plan wants them. Collective."""
-    family = cast(PipelineModule, importlib.import_module(f"tao_runtime.engine.families.{plan.family}.pipeline"))
-    pipeline = _load(family, plan)
+    family = pipeline_module(plan.family)
+    tokenizer = {"vae": load_vae(Path(plan.tokenizer))} if plan.tokenizer is not None else {}
+    pipeline = load_tuned(family, plan.model, plan.sampler, **tokenizer)
+    if plan.model.base_path is not None:
+        pipeline.register_modules(transformer=merged_adapter(pipeline.transformer, Path(plan.model.path)))
     if plan.cp > 1:
         group = sequence_group(world)
         try:
@@ -99,37 +103,45 @@ def load_maker(plan: VideoInferencePlan, world: World) -> Maker:
         except ValueError as error:
             raise RunError(f"inference.context_parallel_size: {error}") from error
     turns = Turns(pipeline, plan.offload, world.device)
-    encoder = ModelRef("model", str(Path(plan.model.path) / "text_encoder"), "model.path")
-    length = min(probe_model(encoder).text_length or TEXT_LENGTH, TEXT_LENGTH)
     checker = getattr(pipeline, "safety_checker", None)
 
     @torch.no_grad()
     def make(request: ClipRequest) -> np.ndarray:
         return family.generate(pipeline, request)
 
+    length = text_length(Path(plan.model.base_path or plan.model.path))
     return Maker(plan, make, turns, None if checker is None else type(checker).__name__, length)
 
 
-def _load(family: PipelineModule, plan: VideoInferencePlan) -> Any:
-    """Return the pipeline of the plan.
+def text_length(folder: Path) -> int:
+    """Return how many tokens a prompt is padded to: as many as its tokenizer says, at most those of training."""
+    length = probe_model(ModelRef("model", str(folder / "text_encoder"), "model.path")).text_length
+    return min(length or TEXT_LENGTH, TEXT_LENGTH)
+
+
+def load_tuned(family: PipelineModule, model: ModelPlan, sampler: SamplerPlan, **components: Any) -> Any:
+    """Return the pipeline of a folder, an adapter's being that of its base; `components` replace what it holds.
 
     Raises:
         RunError: the library's safety checker is not installed; released weights do not run without it.
     """
-    components: dict[str, Any] = {"dtype": DTYPES[plan.model.dtype]}
-    if plan.tokenizer is not None:
-        components["vae"] = load_vae(Path(plan.tokenizer))
+    folder = Path(model.base_path or model.path)
     try:
-        pipeline = family.load(Path(plan.model.path), **components)
+        pipeline = family.load(folder, dtype=DTYPES[model.dtype], **components)
     except ImportError as error:
         raise RunError(
-            f"{plan.model.path}: the safety checker of released weights, cosmos_guardrail, is not installed. Fix: pip "
+            f"{folder}: the safety checker of released weights, cosmos_guardrail, is not installed. Fix: pip "
             "install cosmos_guardrail, and accept the licence of its weights"
         ) from error
-    if plan.sampler.shift != 1.0:
+    if sampler.shift != 1.0:
         scheduler = pipeline.scheduler
-        pipeline.scheduler = type(scheduler).from_config(scheduler.config, flow_shift=plan.sampler.shift)
+        pipeline.scheduler = type(scheduler).from_config(scheduler.config, flow_shift=sampler.shift)
     return pipeline
+
+
+def pipeline_module(family: str) -> PipelineModule:
+    """Return the module that knows a family's pipeline."""
+    return cast(PipelineModule, importlib.import_module(f"tao_runtime.engine.families.{family}.pipeline"))
 
 
 def _request(maker: Maker, asked: Asked, *, prompt: str | None) -> ClipRequest:

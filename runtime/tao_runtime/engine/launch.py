@@ -63,8 +63,9 @@ def launch(
     ledgers = make_ledgers(plan, facts)
     run_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(run_dir):
-        if not isinstance(plan, TrainPlan):
+        if isinstance(plan, EvaluatePlan | InferencePlan | VideoInferencePlan):
             prepare_kept(run_dir, plan, complete=(run_dir / RUN).is_file(), anew=anew)
+        if not isinstance(plan, TrainPlan):
             (run_dir / RUN).unlink(missing_ok=True)  # until every item is there, nothing is complete
         refuse_finished(run_dir, plan)  # again: another launcher may have ended meanwhile
         set_finished_aside(run_dir)

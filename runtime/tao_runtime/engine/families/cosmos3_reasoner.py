@@ -17,12 +17,16 @@ from tao_runtime.engine.video_chat import (
     original_name,
     part_of,
     share_sequence,
+    trial_arguments,
     weight,
 )
+
+NETWORKS = ("Qwen3VLForConditionalGeneration",)
 
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
@@ -37,5 +41,6 @@ __all__ = [
     "original_name",
     "part_of",
     "share_sequence",
+    "trial_arguments",
     "weight",
 ]

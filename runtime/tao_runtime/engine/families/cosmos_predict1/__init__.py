@@ -19,12 +19,14 @@ from tao_runtime.engine.dit_batch import Objective, open_clips
 from tao_runtime.engine.dit_family import (
     BROKEN,
     EXPORT,
+    NETWORKS,
     blocks,
     disturb,
     num_tokens,
     part_of,
     sequence_part,
     share_sequence,
+    trial_arguments,
     weight,
 )
 from tao_runtime.engine.families import Batch
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
@@ -50,6 +53,7 @@ __all__ = [
     "original_name",
     "part_of",
     "share_sequence",
+    "trial_arguments",
     "weight",
 ]
 FIELDS = ("clean_BCTHW", "noisy_BCTHW", "input_BCTHW", "timestep_B", "sigma_B", "sigma_data", "elements")

@@ -15,6 +15,7 @@ from tao_runtime.engine.dit_batch import Objective, open_clips
 from tao_runtime.engine.dit_family import (
     BROKEN,
     EXPORT,
+    NETWORKS,
     blocks,
     build,
     disturb,
@@ -23,6 +24,7 @@ from tao_runtime.engine.dit_family import (
     part_of,
     sequence_part,
     share_sequence,
+    trial_arguments,
     weight,
 )
 from tao_runtime.engine.families import Batch
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
@@ -48,6 +51,7 @@ __all__ = [
     "original_name",
     "part_of",
     "share_sequence",
+    "trial_arguments",
     "weight",
 ]
 FIELDS = ("input_BCTHW", "timestep_B1T11", "condition_B1THW", "velocity_BCTHW", "elements")
