@@ -33,10 +33,10 @@ def training(spec: Path) -> AbstractContextManager[subprocess.Popen[str]]:
 
 
 @contextmanager
-def launched(action: str, spec: Path) -> Iterator[subprocess.Popen[str]]:
+def launched(action: str, spec: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
     """Run `tao-run ACTION` in the background, in a session of its own; killed at the end if it still runs."""
     environment = {**os.environ, **ENVIRONMENT}
-    command = [*COMMAND, action, "--spec", str(spec)]
+    command = [*COMMAND, action, "--spec", str(spec), *args]
     with subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True) as run:
         try:
             yield run

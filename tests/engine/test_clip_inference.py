@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +14,14 @@ import numpy as np
 import pytest
 
 from ranks import on_ranks
+from runs import launched, tao, wait_until
 
 torch = pytest.importorskip("torch")
 
 from tao_runtime.engine.clip_request import ClipRequest
 from tao_runtime.engine.demo.captioned_clips import MOTIONS, draw_set
 from tao_runtime.engine.demo.guardrail import NoGuardrail
+from tao_runtime.engine.kept import Kept
 from tao_runtime.engine.offload import Turns
 from tao_runtime.engine.pipelines import save_pipeline
 
@@ -165,3 +170,60 @@ def test_prompts_are_written_anew_once_and_kept(demo_material: Path, tmp_path: P
         assert upsampled(plan, asked, tmp_path, world) == texts
         plan.upsampler = None
         assert upsampled(plan, asked, tmp_path, world) == []
+
+
+NAMES = [f"clip-{number}" for number in range(6)]
+
+
+def write_request(folder: Path, base: Path, **keys: Any) -> Path:
+    prompts = [{"prompt": MOTIONS[at].caption, "name": name, "seed": at} for at, name in enumerate(NAMES)]
+    folder.mkdir()
+    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
+    made = {"prompts_path": str(folder / "prompts.jsonl"), "size": [256, 256], "num_frames": 17, "fps": 16.0}
+    spec = {
+        "job": {"task": "vfm", "output_root": str(folder), "project": "p", "group": "g", "name": "made"},
+        "model": {"path": str(base), "precision": "float32"},
+        "inference": {**made, "num_steps": 4, "guidance": 2.0, **keys},
+    }
+    (folder / "inference.yaml").write_text(json.dumps(spec))
+    return folder / "inference.yaml"
+
+
+def frames_of(file: Path) -> np.ndarray:
+    import av
+
+    with av.open(str(file)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_clips_are_killed_and_go_on(tmp_path: Path) -> None:
+    """Both modes, a kill of each process, every clip once: those of one process that was left alone."""
+    demo = importlib.import_module("tao_runtime.engine.demo.cosmos3_vision").demo()
+    pipeline = demo.pipeline(draw_set(16, 1)[0])
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in pipeline.transformer.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    save_pipeline(pipeline, tmp_path / "base")
+    offload = {"offload_diffusion_transformer": True, "offload_tokenizer": True}
+    alone = write_request(tmp_path / "alone", tmp_path / "base")
+    shared = write_request(tmp_path / "shared", tmp_path / "base", context_parallel_size=2, **offload)
+    tao("inference", "--spec", str(alone), cwd=tmp_path)
+    run_dir = tmp_path / "shared/p/g/made"
+    with launched("inference", shared, "--nproc", "2") as run:
+        wait_until(run, lambda: len(list(Kept(run_dir / "parts").rows())) >= 2)
+        os.killpg(run.pid, signal.SIGKILL)
+    kept = list(Kept(run_dir / "parts").rows())
+    before = {name: (run_dir / f"videos/{name}.mp4").stat().st_mtime_ns for name in (row["clip"] for row in kept)}
+    assert not (run_dir / "run.json").exists() and len(kept) < 6
+    tao("inference", "--spec", str(shared), "--nproc", "2", cwd=tmp_path)
+    assert all((run_dir / f"videos/{name}.mp4").stat().st_mtime_ns == time for name, time in before.items())
+    assert json.loads((run_dir / "run.json").read_text())["resumed_from"] == len(kept)
+    for number, name in enumerate(NAMES):
+        ours, theirs = run_dir / f"videos/{name}.mp4", tmp_path / f"alone/p/g/made/videos/{name}.mp4"
+        assert np.abs(frames_of(ours).astype(int) - frames_of(theirs)).mean() < 0.5
+        said = json.loads(ours.with_suffix(".json").read_text())
+        assert (said["prompt"], said["seed"]) == (MOTIONS[number].caption, number)
+        assert (said["context_parallel_size"], said["offload"]) == (2, ["transformer", "vae"])
+        assert len(said["spec_sha256"]) == 64
