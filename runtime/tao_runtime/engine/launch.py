@@ -227,7 +227,8 @@ def run_workers(run_dir: Path, action: str, world: int, cluster: Cluster = ALONE
     if ended.code == ExitCode.STOPPED or "stopped" in said:
         raise StoppedError(f"{run_dir}: stopped on request; run the same command again to go on")
     if ended.asked is not None and "failed" not in said and "start" not in said:
-        raise StoppedError(f"{run_dir}: stopped on request ({ended.asked}) before the first step")
+        when = " before the first step" if action == "train" else "; run the same command again to go on"
+        raise StoppedError(f"{run_dir}: stopped on request ({ended.asked}){when}")
     how = f"was ended by {ended.signal}" if ended.signal else f"failed (exit code {ended.code})"
     raise RunError(f"{run_dir}: {action} {how}. {said.get('failed', {}).get('reason', '')}".rstrip())
 
