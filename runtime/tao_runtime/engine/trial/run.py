@@ -17,7 +17,7 @@ from tao_runtime.audit.report import AuditReport, Part, Probe, make_report
 from tao_runtime.data.snapshot import local_directory
 from tao_runtime.engine.gates.fingerprint import checksum
 from tao_runtime.engine.trial.inputs import Trial, run_trial, trial_of
-from tao_runtime.engine.trial.load import UNREADABLE, load_adapter, load_network, network_of
+from tao_runtime.engine.trial.load import NETWORK, UNREADABLE, load_adapter, load_network, network_of
 from tao_runtime.engine.weights import Snapshot
 from tao_runtime.errors import Finding
 from tao_runtime.spec.base import ModelRef
@@ -58,14 +58,15 @@ def probe_report(report: AuditReport, path: Path, *, base: Path | None = None) -
     pipelines = [part.path for part in report.parts if part.kind == "pipeline"]
     for part in report.parts:
         folder = path / part.path
-        if not folder.is_dir() or any(part.path != outer and _is_below(part.path, outer) for outer in pipelines):
-            continue
+        within = any(part.path != outer and _is_below(part.path, outer) for outer in pipelines)
         look = {"adapter": _adapter, "model": _model, "pipeline": _model}.get(part.kind)
-        if look is not None:
-            probe, wrong = look(part, folder, base)
+        if look is None or not folder.is_dir() or (within and folder.name == NETWORK):
+            continue  # a pipeline is run as its network
+        probe, wrong = look(part, folder, None if within else base)
+        findings.extend(wrong)
+        if probe.loaded or wrong or not within:
             probes.append(probe)
-            findings.extend(wrong)
-            gc.collect()
+        gc.collect()
     same = {"path": report.path, "base": report.base, "seconds": report.seconds}
     return make_report(findings, report.parts, **same).model_copy(update={"probes": tuple(probes)})  # type: ignore[arg-type]
 
