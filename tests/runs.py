@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,16 @@ def tao(*args: str, cwd: Path, want: int | None = 0) -> subprocess.CompletedProc
     return done
 
 
+def training(spec: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Run `tao-run train` in the background."""
+    return launched("train", spec)
+
+
 @contextmanager
-def training(spec: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run `tao-run train` in the background, in a session of its own; killed at the end if it still runs."""
+def launched(action: str, spec: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `tao-run ACTION` in the background, in a session of its own; killed at the end if it still runs."""
     environment = {**os.environ, **ENVIRONMENT}
-    command = [*COMMAND, "train", "--spec", str(spec)]
+    command = [*COMMAND, action, "--spec", str(spec), *args]
     with subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True) as run:
         try:
             yield run

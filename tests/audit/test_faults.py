@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("torch")  # writes the checkpoints that faults are planted into
 
+from probe_faults import PROBE_FAULTS
+
 import artefacts as make
 from checkpoint_faults import CHECKPOINT_FAULTS, make_foreign, make_run
 from faults import FAULTS, Fault
@@ -35,7 +37,7 @@ def test_a_planted_fault_of_a_checkpoint_is_named(code: str, tmp_path: Path) -> 
 
 
 def test_every_code_has_a_planted_fault() -> None:
-    assert {fault.code for fault in FAULTS} | set(CHECKPOINT_FAULTS) == set(CODES)
+    assert {fault.code for fault in FAULTS} | set(CHECKPOINT_FAULTS) | set(PROBE_FAULTS) == set(CODES)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 import runs
 from tao_runtime.audit import audit
 from tao_runtime.audit.report import AuditReport, Part
+from tao_runtime.engine.trial.run import probe_report
 
 
 def healthy(path: Path, **options: Any) -> AuditReport:
@@ -227,3 +228,6 @@ def test_our_own_run(lora: bool, demo_material: Path, tmp_path: Path) -> None:
     assert kinds["export/model"] == "model" and ("export/adapter" in kinds) == lora
     assert all(part.committed for part in report.parts if part.kind == "checkpoint")
     healthy(tmp_path / "run", values=None)
+    loaded = probe_report(report, tmp_path / "run", base=demo_material / "model")
+    assert loaded.findings == () and all(probe.difference for probe in loaded.probes), loaded.render()
+    assert {probe.path for probe in loaded.probes} == ({"export/adapter", "export/model"} if lora else {"export/model"})

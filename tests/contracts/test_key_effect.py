@@ -113,6 +113,7 @@ VALUES: dict[str, list[str]] = {
     "proof.media_dir": ["{root}/twin"],
     "torch_dtype": ["bfloat16", "float16"],  # auto is float32 here
     "media": ["{root}/train/clip_1.mp4"],
+    "prompts": ["[one, two]"],
 }
 # The same for the structured dialect.
 STRUCTURED_NEEDS = {
@@ -170,6 +171,8 @@ STRUCTURED_VALUES: dict[str, list[str]] = {
     "dataset.dataset_file": ["train/other.jsonl"],
     "evaluate.text_metrics": ["[bleu]"],
     "inference.size": ["[64, 32]"],
+    "inference.prompts": ["[one, two]"],
+    "inference.prompt_upsampler_path": ["{root}/model-twin"],
     "inference.media": ["{root}/data/clip_1.mp4"],
 }
 

@@ -47,6 +47,32 @@ def ask(**keys: object) -> Break:
     return change
 
 
+def ask_of(size: int, **keys: object) -> Break:
+    def change(world: StructuredProject) -> None:
+        world.world_size = size
+        ask(**keys)(world)
+
+    return change
+
+
+def heads_of(heads: int, size: int) -> Break:
+    def change(world: StructuredProject) -> None:
+        (world.model / "config.json").write_text(json.dumps({"num_attention_heads": heads}))
+        ask_of(size, context_parallel_size=size, num_frames=93)(world)
+
+    return change
+
+
+def upsampler(kind: str) -> Break:
+    def change(world: StructuredProject) -> None:
+        folder = world.root / "model-twin"
+        (folder / "config.json").write_text(json.dumps({"architectures": [kind] if kind else []}))
+        (folder / "tokenizer.json").unlink()
+        ask(prompt_upsampler_path=str(folder))(world)
+
+    return change
+
+
 def long_answer(world: StructuredProject) -> None:
     old = json.loads((world.data / "annotations.json").read_text())
     old[0]["conversations"][1]["value"] = "left " * 9000
@@ -116,6 +142,14 @@ BAD: list[tuple[str, str, Break, str]] = [
     ("video/request", TEXT, ask(prompt=""), "neither prompt nor prompts_path"),
     ("video/request", TEXT, ask(input_path="a.mp4"), "this model makes video from text alone"),
     ("video/request", VIDEO, ask(input_path=""), "the picture or clip that the video goes on from"),
+    ("video/clip-processes", VIDEO, ask_of(4, context_parallel_size=3), "3, and 4 processes; want a divisor of 4"),
+    ("video/clip-processes", VIDEO, ask_of(2, context_parallel_size=2), "2, and 121 frames are 31 latent frames"),
+    ("video/clip-processes", TEXT, ask_of(3, context_parallel_size=3), "a divisor of 16: 1, 2, 4, 8, 16"),
+    ("video/clip-processes", VISION, heads_of(32, 3), "3, and the network has 32 heads"),
+    ("video/idle-processes", TEXT, ask_of(4), "1, one clip and 4 processes: 3 have nothing to do"),
+    ("video/prompt-upsampler", TEXT, upsampler("T5EncoderModel"), "a T5EncoderModel; want a model that writes text"),
+    ("video/prompt-upsampler", VIDEO, upsampler(""), "names no architecture"),
+    ("video/prompt-upsampler", VISION, upsampler("MistralForCausalLM"), "lacks tokenizer.json"),
     ("video/keys-to-select", VISION, lambda w: w.set(optimizer__keys_to_select=["moe_gem"]), "is in none of"),
     ("video/keys-to-select", VISION, lambda w: w.set(optimizer__lr_multipliers={"vae3llm": 2.0}), "mean vae2llm"),
     ("video/keys-to-select", TEXT, lambda w: w.set(optimizer__keys_to_select=["lora_"]), "and no adapters"),

@@ -111,6 +111,15 @@ _ERRORS: Final = {
     "component-missing": ("model_index.json names a component that has no folder", "save the whole pipeline"),
     "component-config": ("a component without its configuration", "save the component again"),
     "component-class": ("a component is of another class than model_index.json says", "save the whole pipeline"),
+    # With --probe: what the library makes of it
+    "probe-load": ("the library that it is for cannot load it, or run it", "export it again"),
+    "probe-missing": ("the library made up tensors that the files do not hold", "export every tensor under its name"),
+    "probe-not-finite": ("the outputs for a fixed input hold NaN or infinity",
+                         "go back to a checkpoint before the loss broke, or compute in bfloat16"),
+    "probe-silent-adapter": ("the adapter changes no output: untrained, or not applied",
+                             "look for zero steps, or names that the base does not have"),
+    "probe-merge-differs": ("the merged model beside the adapter is not base and adapter together",
+                            "merge again, from the base that it was trained on"),
 }  # fmt: skip
 
 _WARNINGS: Final = {
@@ -131,10 +140,13 @@ _WARNINGS: Final = {
     "adapter-extra": ("a tensor that is no adapter and that the configuration does not name", "save with peft"),
     "commit-missing": ("a checkpoint whose save did not end: it does not count", "remove it once a newer one is there"),
     "quant-vision": ("the vision tower is quantised: models then tend not to look", "leave it out, by ignore"),
+    "probe-unexpected": ("the library left tensors of the files out", "export only the model's tensors"),
+    "probe-same-output": ("the base's very output: nothing that was trained is in it", "export the trained weights"),
     "component-unlisted": ("a folder with weights that model_index.json does not name", "remove it, or name it there"),
 }  # fmt: skip
 
 _NOTES: Final = {
+    "probe-no-base": ("an adapter alone cannot be run", "name the base with --base"),
     "adapter-renamed": ("names fit the base only with another prefix, which some loaders map", "try it in the loader"),
 }  # fmt: skip
 

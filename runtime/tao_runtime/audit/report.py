@@ -50,6 +50,18 @@ class Part(Frozen):
     pickles: tuple[Text, ...] = Field(default=(), description="trainer state in pickles, not looked into")
 
 
+class Probe(Frozen):
+    """What came of loading a part with its library and running it once on a seeded input."""
+
+    path: Text = Field(description="of the part")
+    loaded: bool
+    input: str | None = Field(default=None, description="what went in; null: not run")
+    difference: float | None = Field(
+        default=None,
+        description="largest difference to the base's output; of an adapter: on and off; null: no base",
+    )
+
+
 class AuditCounts(Frozen):
     """How much was found."""
 
@@ -69,6 +81,7 @@ class AuditReport(Frozen):
     counts: AuditCounts
     parts: tuple[Part, ...]
     seconds: float
+    probes: tuple[Probe, ...] = Field(default=(), description="with --probe: parts that were loaded")
 
     @property
     def exit_code(self) -> ExitCode:
@@ -78,9 +91,17 @@ class AuditReport(Frozen):
         """Return the text form: a line for each finding, the facts of each part, then how it stands."""
         lines = [finding.render() for finding in self.findings]
         lines += [line for part in self.parts for line in _facts(part)]
+        lines += [_tried(probe) for probe in self.probes]
         counts = self.counts
         found = f"{counts.errors} errors, {counts.warnings} warnings, {counts.notes} notes"
         return "\n".join([*lines, f"{'ok' if self.ok else 'not ok'}: {self.path}, {self.seconds:.1f} s; {found}"])
+
+
+def _tried(probe: Probe) -> str:
+    what = "loads" if probe.loaded else "not loaded"
+    what += f", answers {probe.input}" if probe.input else ", not run" if probe.loaded else ""
+    what += f", {probe.difference:.3g} from the base" if probe.difference is not None else ""
+    return f"{probe.path or '.'}: {what}"
 
 
 def _facts(part: Part) -> list[str]:

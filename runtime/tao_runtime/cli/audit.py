@@ -17,6 +17,9 @@ def audit(
         bool | None,
         typer.Option(help="Read all bytes, or none. Default: adapters, the newest commit, models that have a base."),
     ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also load it with its library and run it once. Needs torch, and memory.")
+    ] = False,
     expect_unchanged: Towers = None,
     expect_changed: Towers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
@@ -26,7 +29,11 @@ def audit(
     Names one FSDP shard saved as whole, an adapter that was never trained, shards and indices that do not fit,
     tie flags, missing processor files. With --base also: names, shapes, and which towers have changed.
 
+    With --probe also: does the library load every tensor, are outputs finite, do they differ from the base's.
+
     tao-run audit out/adapter --base models/base
+
+    tao-run audit runs/first/export --base models/base --probe
 
     tao-run audit out/export --base models/base --expect-unchanged visual --json
     """
@@ -36,5 +43,9 @@ def audit(
     expected = {"expect_unchanged": expect_unchanged or (), "expect_changed": expect_changed or ()}
     with reading() as progress:
         report = run_audit(path, base=base, values=values, progress=progress, **expected)
+    if probe:
+        from tao_runtime.engine.trial.run import probe_report
+
+        report = probe_report(report, path, base=base)
     print_report(report, as_json=as_json)
     raise typer.Exit(int(report.exit_code))

@@ -21,6 +21,7 @@ Receipt = Annotated[
     typer.Option("--report", help="Start only if spec, data and environment are those of this report of check --json."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print run.json when done.")]
+Anew = Annotated[bool, typer.Option("--anew", help="Forget what an earlier launch left in the directory.")]
 
 
 def train(
@@ -40,14 +41,18 @@ def train(
     run_action("train", spec, overrides or [], How(nproc, as_json, cluster, receipt))
 
 
-def evaluate(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
+def evaluate(
+    spec: Spec, overrides: Overrides = None, nproc: Nproc = None, anew: Anew = False, as_json: Json = False
+) -> None:
     """Judge a model on held-out data: its answers to every record, or its loss and videos for every clip."""
-    run_action("evaluate", spec, overrides or [], How(nproc, as_json))
+    run_action("evaluate", spec, overrides or [], How(nproc, as_json, anew=anew))
 
 
-def inference(spec: Spec, overrides: Overrides = None, nproc: Nproc = None, as_json: Json = False) -> None:
-    """Let a model answer a prompt for a file, a folder or an annotation file."""
-    run_action("inference", spec, overrides or [], How(nproc, as_json))
+def inference(
+    spec: Spec, overrides: Overrides = None, nproc: Nproc = None, anew: Anew = False, as_json: Json = False
+) -> None:
+    """Answers about files, or clips from prompts. The same command again goes on after what is there."""
+    run_action("inference", spec, overrides or [], How(nproc, as_json, anew=anew))
 
 
 def quantize(
@@ -71,6 +76,7 @@ class How:
     cluster: Cluster | None = None
     receipt: Path | None = None
     env: Path | None = None
+    anew: bool = False
 
 
 def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
@@ -98,7 +104,8 @@ def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
         from tao_runtime.engine.quantize.environment import prepare_interpreter
 
         prepare_interpreter(plan, how.env, num_gpus=prepared.facts.host.num_gpus)
-    run_dir = launch(prepared.spec, prepared.facts, plan, prepared.report, cluster=cluster or ALONE)
+    arguments = (prepared.spec, prepared.facts, plan, prepared.report)
+    run_dir = launch(*arguments, cluster=cluster or ALONE, anew=how.anew)
     if cluster is not None and cluster.rank:
         return
     record = json.loads((run_dir / RUN).read_text())

@@ -82,6 +82,12 @@ def join_world(*, timeout_s: int = 1800) -> Iterator[World]:
         dist.destroy_process_group()
 
 
+def sequence_group(world: World) -> dist.ProcessGroup:
+    """Return the group of the `world.cp` neighbours that share a sequence with this rank. Collective."""
+    groups = [dist.new_group(range(first, first + world.cp)) for first in range(0, world.size, world.cp)]
+    return groups[world.data_rank]
+
+
 def seed_device(seed: int, device: torch.device) -> None:
     """Seed what draws on a device, as `torch.manual_seed` does, which asks every kind of device: 2 ms a step."""
     torch.default_generator.manual_seed(seed)

@@ -16,6 +16,7 @@ from torch.distributed import ProcessGroup
 
 from tao_runtime.audit.manifest import MANIFEST
 from tao_runtime.data.snapshot import NETWORK, SHARDED
+from tao_runtime.engine.context_parallel.collectives import gather
 from tao_runtime.engine.context_parallel.dit import split_frames
 from tao_runtime.engine.dit import supply_resize
 from tao_runtime.engine.export.gate import problems_of
@@ -68,6 +69,35 @@ def share_sequence(model: nn.Module, group: ProcessGroup) -> None:
     object.__setattr__(model, "sequence_part", (group.rank(), group.size()))
 
 
+def share_clip(model: nn.Module, group: ProcessGroup) -> None:
+    """Make a network that is called with a whole clip work on this rank's latent frames, and return the whole.
+
+    A timestep for each frame and the mask of given frames are cut as the clip is.
+    """
+    split_frames(model, group)
+    network: Any = model
+    inner, ranks, rank = network.forward, group.size(), group.rank()
+
+    def forward(hidden_states: torch.Tensor, timestep: torch.Tensor, **options: Any) -> tuple[torch.Tensor]:
+        frames = hidden_states.shape[2]
+        if frames % ranks:
+            raise RunError(f"inference.context_parallel_size: {ranks}, and a clip has {frames} latent frames")
+
+        def own(whole: torch.Tensor) -> torch.Tensor:
+            return whole.chunk(ranks, dim=2)[rank].contiguous()
+
+        mask = options.pop("condition_mask", None)
+        part = inner(
+            own(hidden_states),
+            own(timestep) if timestep.ndim == 5 else timestep,
+            condition_mask=None if mask is None else own(mask),
+            **options,
+        )[0]
+        return (torch.cat(gather(part, group).unbind(), dim=2),)
+
+    network.forward = forward
+
+
 def sequence_part(model: nn.Module) -> tuple[int, int]:
     """Return (this rank's part, parts) of a clip's latent frames."""
     part: tuple[int, int] = getattr(model, "sequence_part", (0, 1))
@@ -102,6 +132,30 @@ def link_or_copy(file: Path, target: Path) -> None:
         os.link(file.resolve(), target)
     except OSError:
         shutil.copyfile(file, target)
+
+
+NETWORKS = ("CosmosTransformer3DModel",)
+
+
+def trial_arguments(network: Any, generator: torch.Generator) -> tuple[dict[str, Any], str]:
+    """Return arguments of a forward, and what they are: two latent frames of noise, text states of noise."""
+    supply_resize()
+    config, patch = network.config, network.config.patch_size
+    channels = config.out_channels  # one more goes in where a mask of given frames does
+    frames, rows, columns = 2 * patch[0], 2 * patch[1], 2 * patch[2]
+    latents = torch.randn(1, channels, frames, rows, columns, generator=generator)
+    mask = torch.zeros(1, 1, frames, rows, columns) if config.in_channels > channels else None
+    states = torch.randn(1, 4, config.text_embed_dim, generator=generator)
+    arguments = {
+        "hidden_states": latents,
+        "timestep": torch.full((1,), 0.5),
+        "encoder_hidden_states": states,
+        "fps": 16,
+        "condition_mask": mask,
+        "padding_mask": torch.zeros(1, 1, rows, columns),
+        "return_dict": False,
+    }
+    return arguments, "2 latent frames of noise"
 
 
 # A random network answers with a variance of its own, and a first step has few noise levels: 1.3 to 1.5 were seen.

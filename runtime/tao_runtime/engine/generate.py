@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import importlib
 import json
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
+from torch.distributed import ProcessGroup
 
-from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.media import probe_header
 from tao_runtime.data.snapshot import probe_model
-from tao_runtime.engine.build import DTYPES
+from tao_runtime.engine.build import DTYPES, merged_adapter
 from tao_runtime.engine.clip_request import ClipRequest
 from tao_runtime.engine.clips import IMAGES, load_clip
 from tao_runtime.engine.commits import write_atomically
-from tao_runtime.engine.dist import World
-from tao_runtime.engine.progress import StepProgress
-from tao_runtime.engine.run_dir import RunLog, RunRecord, now
+from tao_runtime.engine.dist import World, sequence_group
+from tao_runtime.engine.item_run import ItemRun
+from tao_runtime.engine.kept import CLIP
+from tao_runtime.engine.offload import Turns
+from tao_runtime.engine.requests import VIDEOS, Asked, clip_requests
+from tao_runtime.engine.upsample import upsampled
 from tao_runtime.engine.video_file import write_video
 from tao_runtime.engine.video_vae import load_vae
-from tao_runtime.errors import Finding, InputError, RunError
+from tao_runtime.errors import Finding, RunError
 from tao_runtime.plan.diffusion import SamplerPlan
 from tao_runtime.plan.model import ModelPlan, VideoInferencePlan
 from tao_runtime.spec.base import ModelRef
 
-VIDEOS = "videos"
 GIVEN_FRAMES = 5  # last frames of a clip that is gone on from: two latent frames, the most that training gives
 TEXT_LENGTH = 512  # where the text encoder's tokenizer says nothing
 
@@ -42,55 +43,74 @@ class PipelineModule(Protocol):
 
     def generate(self, pipeline: Any, request: ClipRequest) -> np.ndarray: ...
 
+    def share_clip(self, network: Any, group: ProcessGroup) -> None:
+        """Make the network, called with a whole clip on every rank, work on this rank's part and return the whole."""
+
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One video that is asked for."""
+class Maker:
+    """What makes clips on this process."""
 
-    name: str
-    prompt: str
-    given: Path | None  # picture or clip to go on from
+    plan: VideoInferencePlan
+    make: Callable[[ClipRequest], np.ndarray]
+    turns: Turns
+    checker: str | None  # class of the safety checker
+    text_length: int
 
 
 def generate_videos(plan: VideoInferencePlan, run_dir: Path, world: World) -> None:
     """Make this rank's share of the videos; the main rank then says what there is. Collective."""
-    log, started, clock = RunLog(run_dir, is_main=world.is_main), now(), time.monotonic()
-    asked = list(requests(plan))
+    world = replace(world, cp=plan.cp)
+    run = ItemRun(plan, run_dir, world)
+    asked = list(clip_requests(plan))
+    better = upsampled(plan, asked, run_dir, world)
+    maker = load_maker(plan, world)
+    run.log.gate("safety-checker", ok=True, checker=maker.checker)
+    folder = run_dir / VIDEOS
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def make(positions: list[int]) -> list[dict[str, object]]:
+        (at,) = positions
+        prompt = better[at] if better else None
+        frames_THWC = maker.make(_request(maker, asked[at], prompt=prompt))
+        maker.turns.end()
+        if world.rank % world.cp == 0:  # of the ranks that made it together
+            _write(folder, maker, asked[at], prompt, frames_THWC)
+        return [{CLIP: asked[at].name}]
+
+    rows = run.make(VIDEOS, len(asked), make)
+    if world.is_main:
+        missing = sorted(name for row in rows if not (folder / (name := f"{row[CLIP]}.mp4")).is_file())
+        run.log.gate("one-video-each", ok=not missing, asked=len(asked), made=len(rows) - len(missing))
+        if missing:
+            named = ", ".join(missing[:5])
+            raise RunError(f"{len(missing)} videos were made and are not there: {named}. Fix: start anew with --anew")
+        run.complete(len(rows), outputs={VIDEOS: VIDEOS})
+    world.barrier()
+
+
+def load_maker(plan: VideoInferencePlan, world: World) -> Maker:
+    """Return the pipeline of a plan, its parts where the plan wants them. Collective."""
     family = pipeline_module(plan.family)
     tokenizer = {"vae": load_vae(Path(plan.tokenizer))} if plan.tokenizer is not None else {}
-    pipeline = load_tuned(family, plan.model, plan.sampler, **tokenizer).to(world.device)
-    length = text_length(Path(plan.model.path))
-    (run_dir / VIDEOS).mkdir(parents=True, exist_ok=True)
-    mine = asked[world.rank :: world.size]
-    with StepProgress("videos", len(mine), enabled=world.is_main) as progress:
-        for each in mine:
-            request = _request(plan, each, text_length=length)
-            with torch.no_grad():
-                frames_THWC = family.generate(pipeline, request)
-            _write(run_dir / VIDEOS, plan, each, frames_THWC)
-            progress.advance()
-    world.barrier()
-    if not world.is_main:
-        return
-    made = sorted(path.name for path in (run_dir / VIDEOS).glob("*.mp4"))
-    missing = sorted({f"{each.name}.mp4" for each in asked} - set(made))
-    log.gate("one-video-each", ok=not missing, asked=len(asked), made=len(made))
-    if missing:
-        raise RunError(f"{len(missing)} videos were not made: {', '.join(missing[:5])}")
-    log.complete(
-        RunRecord(
-            action=plan.action,
-            family=plan.family,
-            spec_sha256=plan.spec_sha256,
-            started_at=started,
-            finished_at=now(),
-            seconds=round(time.monotonic() - clock, 2),
-            records=len(asked),
-            gates=tuple(log.gates),
-            outputs={"videos": VIDEOS},
-            parents={"model": plan.model.path},
-        )
-    )
+    pipeline = load_tuned(family, plan.model, plan.sampler, **tokenizer)
+    if plan.model.base_path is not None:
+        pipeline.register_modules(transformer=merged_adapter(pipeline.transformer, Path(plan.model.path)))
+    if plan.cp > 1:
+        group = sequence_group(world)
+        try:
+            family.share_clip(pipeline.transformer, group)
+        except ValueError as error:
+            raise RunError(f"inference.context_parallel_size: {error}") from error
+    turns = Turns(pipeline, plan.offload, world.device)
+    checker = getattr(pipeline, "safety_checker", None)
+
+    @torch.no_grad()
+    def make(request: ClipRequest) -> np.ndarray:
+        return family.generate(pipeline, request)
+
+    length = text_length(Path(plan.model.base_path or plan.model.path))
+    return Maker(plan, make, turns, None if checker is None else type(checker).__name__, length)
 
 
 def text_length(folder: Path) -> int:
@@ -124,40 +144,19 @@ def pipeline_module(family: str) -> PipelineModule:
     return cast(PipelineModule, importlib.import_module(f"tao_runtime.engine.families.{family}.pipeline"))
 
 
-def requests(plan: VideoInferencePlan) -> Iterator[Asked]:
-    """Yield what is asked for.
-
-    Raises:
-        InputError: a line of the file of prompts has no prompt, or a name is no file name or there twice.
-    """
-    if plan.prompts is None:
-        yield Asked("0000", plan.prompt, Path(plan.input) if plan.input else None)
-        return
-    folder, seen = Path(plan.prompts).parent, set[str]()
-    for index, _, _, record in iter_array(Path(plan.prompts)):
-        table = record if isinstance(record, dict) else {}
-        prompt, name = table.get("prompt"), str(table.get("name", f"{index:04d}"))
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise InputError(f"{plan.prompts}: record {index} has no prompt")
-        if Path(name).name != name or name in seen:
-            raise InputError(f"{plan.prompts}: record {index}: name {name!r}; want a file name, and each once")
-        seen.add(name)
-        given = table.get("input_path") or plan.input
-        yield Asked(name, prompt, folder / str(given) if table.get("input_path") else Path(given) if given else None)
-
-
-def _request(plan: VideoInferencePlan, asked: Asked, *, text_length: int) -> ClipRequest:
+def _request(maker: Maker, asked: Asked, *, prompt: str | None) -> ClipRequest:
+    plan = maker.plan
     height, width = plan.size
     return ClipRequest(
-        asked.prompt,
+        prompt or asked.prompt,
         height,
         width,
         plan.num_frames,
         plan.fps,
         steps=plan.sampler.num_steps,
         guidance=plan.sampler.guidance,
-        seed=plan.sampler.seed,
-        text_length=text_length,
+        seed=asked.seed,
+        text_length=maker.text_length,
         given_THWC=None if asked.given is None else _given(asked.given, height=height, width=width),
         negative_prompt=plan.negative_prompt,
     )
@@ -179,12 +178,15 @@ def _given(path: Path, *, height: int, width: int) -> np.ndarray:
     return found
 
 
-def _write(folder: Path, plan: VideoInferencePlan, asked: Asked, frames_THWC: np.ndarray) -> None:
+def _write(folder: Path, maker: Maker, asked: Asked, prompt: str | None, frames_THWC: np.ndarray) -> None:
     """Write a video, whole or not at all, and what it was made from."""
+    plan = maker.plan
     temporary = folder / f".{asked.name}.mp4"
     write_video(temporary, frames_THWC, fps=plan.fps)
     made_from = {
         "prompt": asked.prompt,
+        "upsampled_prompt": prompt,
+        "prompt_upsampler": plan.upsampler,
         "negative_prompt": plan.negative_prompt,
         "input": str(asked.given) if asked.given else None,
         "model": plan.model.path,
@@ -193,6 +195,10 @@ def _write(folder: Path, plan: VideoInferencePlan, asked: Asked, frames_THWC: np
         "num_frames": plan.num_frames,
         "fps": plan.fps,
         **plan.sampler.model_dump(),
+        "seed": asked.seed,
+        "context_parallel_size": plan.cp,
+        "offload": list(plan.offload),
+        "safety_checker": maker.checker,
     }
     write_atomically(folder / f"{asked.name}.json", json.dumps(made_from, indent=1) + "\n")
     temporary.replace(folder / f"{asked.name}.mp4")

@@ -19,6 +19,7 @@ from tao_runtime.engine.clip_launch import clip_ledgers, held_out_ledgers, no_le
 from tao_runtime.engine.cluster import Cluster
 from tao_runtime.engine.commits import list_commits, read_json, write_atomically
 from tao_runtime.engine.curves import CURVE, draw_run
+from tao_runtime.engine.kept import prepare_kept
 from tao_runtime.engine.lock import alone_in
 from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.quantize.ledgers import quantize_ledgers
@@ -47,8 +48,12 @@ ALONE = Cluster()
 RECORDED = ("CUDA_VISIBLE_DEVICES", "NCCL_DEBUG", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "SLURM_JOB_ID", "WORLD_SIZE")
 
 
-def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Cluster = ALONE) -> Path:
+def launch(
+    spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Cluster = ALONE, anew: bool = False
+) -> Path:
     """Run a plan whose report passed; returns the run directory when this node's part is done.
+
+    `anew`: forget answers and clips that an earlier launch left in the directory.
 
     Raises:
         FindingsError: the report has errors, or the directory holds another run.
@@ -69,8 +74,10 @@ def launch(spec: Spec, facts: Facts, plan: Plan, report: Report, *, cluster: Clu
     ledgers = make_ledgers(plan, facts)
     run_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(run_dir):
+        if isinstance(plan, EvaluatePlan | InferencePlan | VideoInferencePlan):
+            prepare_kept(run_dir, plan, complete=(run_dir / RUN).is_file(), anew=anew)
         if not isinstance(plan, TrainPlan):
-            (run_dir / RUN).unlink(missing_ok=True)  # answers are made anew: until then nothing is complete
+            (run_dir / RUN).unlink(missing_ok=True)  # until every item is there, nothing is complete
         refuse_finished(run_dir, plan)  # again: another launcher may have ended meanwhile
         set_finished_aside(run_dir)
         for label, ledger in ledgers.items():
@@ -240,7 +247,8 @@ def run_workers(run_dir: Path, action: str, world: int, cluster: Cluster = ALONE
     if ended.code == ExitCode.STOPPED or "stopped" in said:
         raise StoppedError(f"{run_dir}: stopped on request; run the same command again to go on")
     if ended.asked is not None and "failed" not in said and "start" not in said:
-        raise StoppedError(f"{run_dir}: stopped on request ({ended.asked}) before the first step")
+        when = " before the first step" if action == "train" else "; run the same command again to go on"
+        raise StoppedError(f"{run_dir}: stopped on request ({ended.asked}){when}")
     how = f"was ended by {ended.signal}" if ended.signal else f"failed (exit code {ended.code})"
     raise RunError(f"{run_dir}: {action} {how}. {said.get('failed', {}).get('reason', '')}".rstrip())
 

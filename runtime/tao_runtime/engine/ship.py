@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tao_runtime.engine.commits import read_json
-from tao_runtime.engine.evaluate import PARTS, answers_identity
+from tao_runtime.engine.kept import IDENTITY, PARTS, identity_of
 from tao_runtime.engine.launch import launch
 from tao_runtime.engine.run_dir import RUN
 from tao_runtime.errors import Finding, FindingsError, Fix
@@ -46,11 +46,11 @@ def evaluate_models(
 def is_complete(plan: EvaluatePlan) -> bool:
     """Whether the answers are there, of this spec and of these very weights."""
     run_dir = Path(plan.output_dir)
-    mark = run_dir / PARTS / "identity.txt"
+    mark = run_dir / PARTS / IDENTITY
     if not (run_dir / RUN).is_file() or not mark.is_file():
         return False
     same = read_json(run_dir / RUN).get("spec_sha256") == plan.spec_sha256
-    return same and mark.read_text() == answers_identity(plan)
+    return same and mark.read_text() == identity_of(plan)
 
 
 def general_overrides(spec: Path, folder: Path) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from tao_runtime.engine.families import Batch
 from tao_runtime.engine.losses import summed_nll
 from tao_runtime.engine.packed import SHARED, attend_segments, register
 from tao_runtime.engine.samples import Item
+from tao_runtime.engine.trial.inputs import text_ids
 from tao_runtime.engine.weights import LoadReport, Snapshot
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import GenerationPlan
@@ -289,6 +290,24 @@ def fresh_parameters(model: Network) -> dict[str, torch.Tensor]:
 def disturb(batch: Batch) -> Batch | None:
     """Return the batch with every pixel half the range away, whatever it was: also grey ones change."""
     return {**batch, "patches": batch["patches"] ^ 128} if batch["has_media"] else None
+
+
+def trial_arguments(network: Network, generator: torch.Generator) -> tuple[Batch, str]:
+    """Return arguments of a forward, and what they are: text around a picture of four tokens."""
+    config, vision = network.config, network.config.vision_config
+    merge = vision.spatial_merge_size
+    values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+    text = text_ids(config, generator, 8)
+    picture = torch.full((1, 4), config.image_token_id)
+    ids_BS = torch.cat([text[:, :4], picture, text[:, 4:]], dim=1)
+    arguments = {
+        "input_ids": ids_BS,
+        "attention_mask": torch.ones_like(ids_BS),
+        "mm_token_type_ids": (ids_BS == config.image_token_id) * MODALITY["image"],
+        "pixel_values": torch.randn(4 * merge**2, values, generator=generator),
+        "image_grid_thw": torch.tensor([(1, 2 * merge, 2 * merge)]),
+    }
+    return arguments, "8 tokens of text and a picture"
 
 
 def collate_prompts(items: Sequence[Item], geometry: VisionGeometry) -> Batch:

@@ -231,10 +231,11 @@ def plan_inference(spec: InferenceSpec, facts: Facts) -> InferencePlan:
         media=ask.media,
         media_kind=ask.kind,
         prompt=ask.prompt,
+        prompts=ask.prompts,
         system_prompt=ask.system_prompt,
         sampling=make_sampling(ask.vision),
         prompt_format=PROMPT_FORMAT,
-        generation=GenerationPlan(max_new_tokens=ask.max_tokens),
+        generation=GenerationPlan(max_new_tokens=ask.max_tokens, batch_size=ask.batch_size),
         world=facts.host.world_size or max(1, facts.host.num_gpus),
     )
 

@@ -245,7 +245,7 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
 
 def plan_inference(spec: InferenceSpec, facts: Facts) -> VideoInferencePlan:
     """Return the plan of an inference."""
-    return plan_video_inference(spec, facts, shift=_nearest_shift(*spec.inference.size))
+    return plan_video_inference(spec, facts, shift=_nearest_shift(*spec.inference.size), has_encoder=False)
 
 
 def _nearest_shift(height: int, width: int) -> float:

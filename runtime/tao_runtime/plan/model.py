@@ -288,6 +288,7 @@ class InferencePlan(Frozen):
     media: str
     media_kind: Literal["video", "image"]
     prompt: str
+    prompts: tuple[str, ...] = Field(default=(), description="asked of each file, instead of prompt")
     sampling: SamplingPlan
     system_prompt: str = ""
     prompt_format: str
@@ -359,6 +360,9 @@ class VideoInferencePlan(Frozen):
     size: tuple[int, int] = Field(description="height, width in pixels")
     fps: float
     sampler: SamplerPlan
+    cp: int = Field(default=1, description="processes that make one clip together")
+    offload: tuple[str, ...] = Field(default=(), description="parts that are on the device only while they work")
+    upsampler: str | None = Field(default=None, description="text model that writes prompts anew")
     world: int
 
 

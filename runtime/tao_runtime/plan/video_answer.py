@@ -13,6 +13,14 @@ from tao_runtime.spec.structured.video import JudgedModel, Sampling, TunedModel
 
 NO_LIMIT = 1_000_000  # tokens: clips have a limit of their own
 
+# Upstream's flag -> the part of a pipeline.
+TEXT_ENCODER = "text_encoder"
+OFFLOADED = {
+    "offload_text_encoder_model": TEXT_ENCODER,
+    "offload_diffusion_transformer": "transformer",
+    "offload_tokenizer": "vae",
+}
+
 
 def make_tuned(model: TunedModel, facts: Facts) -> ModelPlan:
     """Return the model that is judged or asked, or the adapter and the base it is put on."""
@@ -51,8 +59,10 @@ def judged(spec: Spec, facts: Facts) -> dict[str, Any]:
     }
 
 
-def plan_video_inference(spec: Spec, facts: Facts, *, shift: float = 1.0) -> VideoInferencePlan:
-    """Return the plan of an inference of any family that makes video."""
+def plan_video_inference(
+    spec: Spec, facts: Facts, *, shift: float = 1.0, has_encoder: bool = True
+) -> VideoInferencePlan:
+    """Return the plan of an inference of any family that makes video. `has_encoder`: a part of it encodes text."""
     ask, model = spec.inference, spec.model  # type: ignore[attr-defined]
     return VideoInferencePlan(
         family=spec.family,
@@ -68,5 +78,10 @@ def plan_video_inference(spec: Spec, facts: Facts, *, shift: float = 1.0) -> Vid
         size=ask.size,
         fps=ask.fps,
         sampler=make_sampler(ask, shift=shift),
+        cp=ask.context_parallel_size,
+        offload=tuple(
+            part for key, part in OFFLOADED.items() if getattr(ask, key) and (has_encoder or part != TEXT_ENCODER)
+        ),
+        upsampler=next((place(ref, facts) for ref in ask.refs()), None),
         world=facts.host.world_size or max(1, facts.host.num_gpus),
     )

@@ -19,7 +19,10 @@ NO_EFFECT: Final[dict[str, dict[str, str]]] = {
         "model.backbone.safetensors_path": _REASONER,
     },
     "evaluate": effect.ANSWER,
-    "inference": effect.ANSWER,
+    "inference": {
+        **effect.REQUEST,
+        "inference.offload_text_encoder_model": "this model has none: its network reads the prompt",
+    },
 }
 
 

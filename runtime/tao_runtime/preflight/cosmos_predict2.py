@@ -13,7 +13,7 @@ from tao_runtime.preflight.structured import effect
 NO_EFFECT: Final[dict[str, dict[str, str]]] = {
     "train": effect.TRAIN,
     "evaluate": {**effect.ANSWER, **effect.FOLDER},
-    "inference": effect.ANSWER,
+    "inference": effect.REQUEST,
 }
 
 

@@ -25,15 +25,19 @@ from tao_runtime.engine.video_chat import (
     original_name,
     part_of,
     share_sequence,
+    trial_arguments,
     weight,
 )
 from tao_runtime.plan.cosmos3_reasoner import architecture
 from tao_runtime.plan.model import TrainPlan
 
+NETWORKS = ("Qwen3VLForConditionalGeneration",)
+
 __all__ = [
     "BROKEN",
     "EXPORT",
     "LEFT_OUT",
+    "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
@@ -53,6 +57,7 @@ __all__ = [
     "part_of",
     "rehearse",
     "share_sequence",
+    "trial_arguments",
     "weight",
 ]
 

@@ -82,9 +82,10 @@ def plan_inference(spec: InferenceSpec, facts: Facts) -> InferencePlan:
         media=spec.media,
         media_kind=spec.type,
         prompt=spec.prompt,
+        prompts=spec.prompts,
         system_prompt=spec.system_prompt,
         sampling=make_sampling(spec),
         prompt_format=PROMPT_FORMAT,
-        generation=GenerationPlan(max_new_tokens=spec.max_new_tokens),
+        generation=GenerationPlan(max_new_tokens=spec.max_new_tokens, batch_size=spec.batch_size),
         world=facts.host.world_size or spec.num_gpus,
     )

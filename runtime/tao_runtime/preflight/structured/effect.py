@@ -20,6 +20,11 @@ ANSWER: Final = {
     "job.experiment": "a base is for training; the model's own directory says what it is",
     "job.wandb_mode": "answers go to the output folder only",
 }
+REQUEST: Final = {
+    **ANSWER,
+    "inference.offload_prompt_upsampler": "it is always gone before a clip is made",
+    "inference.offload_guardrail_models": "the library always moves them to the device for a check, and back",
+}
 FOLDER: Final = {
     "dataset.batch_size": "clips are judged one by one",
     "dataset.num_workers": "clips are read as they are judged",

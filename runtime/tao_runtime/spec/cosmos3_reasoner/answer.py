@@ -18,6 +18,7 @@ from tao_runtime.spec.field import (
     PositiveFloat,
     PositiveInt,
     Text,
+    Texts,
     table,
 )
 from tao_runtime.spec.hub_asset import pin_of
@@ -94,7 +95,9 @@ class Question(Section):
     prompt: Text = key(
         "Describe this video briefly.", "The question. Records of an annotation file bring their own.", since=OURS
     )
+    prompts: Texts = key((), "Several questions, each asked about every file, instead of prompt.", since=OURS)
     system_prompt: str = key("", "Text of the system turn; that of training, if it had one.", since=OURS)
+    batch_size: PositiveInt = key(8, "Questions that are answered together.", unit="questions", since=OURS)
     max_tokens: PositiveInt = key(128, "Longest answer.", unit="tokens", since=OURS)
     vision: Frames = table(Frames(), "How frames are taken from a video. Exactly one of fps and nframes.")
 

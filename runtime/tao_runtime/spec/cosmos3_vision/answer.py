@@ -40,4 +40,4 @@ class InferenceSpec(VisionSpec):
         return ()
 
     def models(self) -> tuple[ModelRef, ...]:
-        return self.model.refs()
+        return (*self.model.refs(), *self.inference.refs())

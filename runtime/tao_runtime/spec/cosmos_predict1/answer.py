@@ -43,4 +43,4 @@ class InferenceSpec(TextSpec):
         return ()
 
     def models(self) -> tuple[ModelRef, ...]:
-        return self.model.refs()
+        return (*self.model.refs(), *self.inference.refs())

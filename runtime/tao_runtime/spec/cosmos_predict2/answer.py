@@ -42,4 +42,4 @@ class InferenceSpec(VideoSpec):
         return ()
 
     def models(self) -> tuple[ModelRef, ...]:
-        return self.model.refs()
+        return (*self.model.refs(), *self.inference.refs())

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from tao_runtime.spec.base import DatasetRef, ModelRef, Spec
 from tao_runtime.spec.cosmos_reason.custom import choose_frames
 from tao_runtime.spec.cosmos_reason.policy import BASE_MODEL
-from tao_runtime.spec.field import REQUIRED, PositiveFloat, PositiveInt, Text, key
+from tao_runtime.spec.field import REQUIRED, PositiveFloat, PositiveInt, Text, Texts, key
 
 
 class InferenceSpec(Spec):
@@ -21,6 +21,8 @@ class InferenceSpec(Spec):
     media: Text = key(REQUIRED, "A media file, a directory of them, or an annotation file (.json).")
     results_dir: Text = key(REQUIRED, "Directory that answers are written to.")
     prompt: Text = key("Describe this video briefly.", "The question. Records of an annotation file bring their own.")
+    prompts: Texts = key((), "Several questions, each asked about every file, instead of prompt.", since="tao-run")
+    batch_size: PositiveInt = key(8, "Questions that are answered together.", unit="questions", since="tao-run")
     system_prompt: str = key(
         "", "Text of the system turn; that of training, if it had one. Empty: no system turn.", since="tao-run"
     )

@@ -13,6 +13,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 Degree = Annotated[int, Field(ge=-1)]
 Steps = Annotated[tuple[PositiveInt, ...], Field(min_length=1, strict=False)]
 OURS = "tao-run"
+PREDICT = "cosmos-predict"  # upstream of the world models: its guides and its command line
 
 
 def key(default: Any, doc: str, *, unit: str = "", since: str = "cosmos-framework") -> Any:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tao_runtime.spec.base import ModelRef, Section
 from tao_runtime.spec.field import REQUIRED, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Text
-from tao_runtime.spec.structured.field import OURS, Dtype, key
+from tao_runtime.spec.structured.field import OURS, PREDICT, Dtype, key
 
 Size = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
@@ -83,10 +83,42 @@ class Request(Sampling):
 
     prompt: str = key("", "What the video shows. Instead of prompts_path.", since=OURS)
     prompts_path: str = key(
-        "", "File with one JSON object a line: prompt, and where wanted input_path and name.", since=OURS
+        "", "File with one JSON object a line: prompt, and where wanted input_path, name and seed.", since=OURS
     )
     negative_prompt: str = key("", "What the video does not show.", since=OURS)
-    input_path: str = key("", "Picture or clip that the video goes on from. Empty: text alone.", since=OURS)
+    input_path: str = key(
+        "", "Picture or clip that the video goes on from, or a folder: a video for each. Empty: text alone.", since=OURS
+    )
     num_frames: PositiveInt = key(121, "Frames of the video.", unit="frames", since=OURS)
     size: Size = key((704, 1280), "Height and width of the video.", unit="pixels", since=OURS)
     fps: PositiveFloat = key(24.0, "Frames per second of the video.", unit="frames/s", since=OURS)
+    context_parallel_size: PositiveInt = key(
+        1,
+        "Processes that make one clip together, each a part of its latent frames or tokens. Groups of so many "
+        "processes make a clip each. 1: every process makes clips of its own.",
+        unit="processes",
+        since=OURS,
+    )
+    offload_diffusion_transformer: bool = key(
+        False, "The network is on the device only while it denoises.", since=PREDICT
+    )
+    offload_tokenizer: bool = key(
+        False, "The video tokenizer is on the device only while it encodes or decodes.", since=PREDICT
+    )
+    offload_text_encoder_model: bool = key(
+        False, "The text encoder is on the device only while it encodes the prompt.", since=PREDICT
+    )
+    offload_prompt_upsampler: bool = key(
+        False, "The model that writes prompts anew leaves the device before clips are made.", since=PREDICT
+    )
+    offload_guardrail_models: bool = key(
+        False, "The safety checker is on the device only while it checks.", since=PREDICT
+    )
+    prompt_upsampler_path: str = key(
+        "", "Text model that writes each prompt anew, in more detail. Empty: prompts stay as they are.", since=OURS
+    )
+
+    def refs(self) -> tuple[ModelRef, ...]:
+        """Return what is loaded beside the model."""
+        path = self.prompt_upsampler_path
+        return (ModelRef("prompt_upsampler", path, "inference.prompt_upsampler_path"),) if path else ()

@@ -50,6 +50,7 @@ __all__ = [
     "BROKEN",
     "EXPORT",
     "LEFT_OUT",
+    "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
@@ -63,9 +64,11 @@ __all__ = [
     "part_of",
     "rehearse",
     "share_sequence",
+    "trial_arguments",
     "weight",
 ]
 EXPORT = layout(Cosmos3OmniTransformer)
+NETWORKS = ("Cosmos3OmniTransformer",)
 TOKENIZER, START_OF_VISION = "text_tokenizer", "<|vision_start|>"
 
 
@@ -182,6 +185,16 @@ def collate(items: Sequence[ClipItem], *, setup: ClipSetup, recipe: FlowRecipe) 
 def _noised(batch: Batch, device: torch.device) -> list[FlowNoised]:
     recipe = batch["recipe"]
     return [flow_matching.noise(item.latents_CTHW.to(device), item.draw, recipe) for item in batch["items"]]
+
+
+def trial_arguments(network: Any, generator: torch.Generator) -> tuple[dict[str, Any], str]:
+    """Return arguments of a forward, and what they are: four tokens, and two latent frames of noise."""
+    config = network.config
+    ids = torch.randint(config.vocab_size, (4,), generator=generator)
+    side = 2 * config.latent_patch_size
+    latents = torch.randn(config.latent_channel, 2, side, side, generator=generator)
+    packed = pack([PackSample(ids, latents, 500.0, 0, 16.0)], config, temporal_compression=4)
+    return {**packed.arguments, "return_dict": False}, "4 tokens and 2 latent frames of noise"
 
 
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:

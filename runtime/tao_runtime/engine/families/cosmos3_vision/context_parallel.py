@@ -6,6 +6,7 @@ and after the last layer. A part is padded with zero tokens that attention never
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from tao_runtime.engine.context_parallel.collectives import gather
 from tao_runtime.engine.context_parallel.ulysses import check_heads, spread_heads, to_heads, to_tokens
-from tao_runtime.engine.families.cosmos3_vision.packing import PackedAttention, Stream, install
+from tao_runtime.engine.families.cosmos3_vision.packing import PackedAttention, PackLayout, Stream, install
 
 
 class UlyssesPackedAttention(PackedAttention):
@@ -49,6 +50,18 @@ def pad_to(tokens_S: torch.Tensor, ranks: int) -> torch.Tensor:
     """Return tokens padded with zeros to a multiple of the ranks along dimension 0."""
     missing = -len(tokens_S) % ranks
     return F.pad(tokens_S, (0, 0) * (tokens_S.ndim - 1) + (0, missing)) if missing else tokens_S
+
+
+def share_clip(model: Any, group: ProcessGroup) -> None:
+    """Make a network that is called with one text and its whole clip work on this rank's tokens of both."""
+    processor, inner = split_tokens(model, group), model.forward
+
+    def forward(**arguments: Any) -> Any:
+        video = sum(math.prod(shape) for shape in arguments["vision_token_shapes"])
+        processor.layout = PackLayout((int(arguments["und_len"]),), (video,))
+        return inner(**arguments)
+
+    model.forward = forward
 
 
 def split_tokens(model: Any, group: ProcessGroup) -> UlyssesPackedAttention:

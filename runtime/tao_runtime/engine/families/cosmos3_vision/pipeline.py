@@ -9,7 +9,10 @@ import numpy as np
 from diffusers import Cosmos3OmniPipeline, UniPCMultistepScheduler
 
 from tao_runtime.engine.clip_request import ClipRequest, to_uint8
+from tao_runtime.engine.families.cosmos3_vision.context_parallel import share_clip
 from tao_runtime.engine.pipelines import load_pipeline
+
+__all__ = ["assemble", "generate", "load", "share_clip"]
 
 
 def assemble(parts: dict[str, Any], *, flow_shift: float, **options: Any) -> Cosmos3OmniPipeline:

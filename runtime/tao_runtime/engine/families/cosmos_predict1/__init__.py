@@ -22,12 +22,14 @@ from tao_runtime.engine.dit_batch import Objective, open_clips, rehearse_clips
 from tao_runtime.engine.dit_family import (
     BROKEN,
     EXPORT,
+    NETWORKS,
     blocks,
     disturb,
     num_tokens,
     part_of,
     sequence_part,
     share_sequence,
+    trial_arguments,
     weight,
 )
 from tao_runtime.engine.families import Batch
@@ -43,6 +45,7 @@ __all__ = [
     "BROKEN",
     "EXPORT",
     "LEFT_OUT",
+    "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
@@ -56,6 +59,7 @@ __all__ = [
     "part_of",
     "rehearse",
     "share_sequence",
+    "trial_arguments",
     "weight",
 ]
 FIELDS = ("clean_BCTHW", "noisy_BCTHW", "input_BCTHW", "timestep_B", "sigma_B", "sigma_data", "elements")

@@ -19,6 +19,7 @@ from tao_runtime.engine.dit_batch import Objective, open_clips, rehearse_clips
 from tao_runtime.engine.dit_family import (
     BROKEN,
     EXPORT,
+    NETWORKS,
     blocks,
     build,
     disturb,
@@ -27,6 +28,7 @@ from tao_runtime.engine.dit_family import (
     part_of,
     sequence_part,
     share_sequence,
+    trial_arguments,
     weight,
 )
 from tao_runtime.engine.families import Batch
@@ -42,6 +44,7 @@ __all__ = [
     "BROKEN",
     "EXPORT",
     "LEFT_OUT",
+    "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
@@ -55,6 +58,7 @@ __all__ = [
     "part_of",
     "rehearse",
     "share_sequence",
+    "trial_arguments",
     "weight",
 ]
 FIELDS = ("input_BCTHW", "timestep_B1T11", "condition_B1THW", "velocity_BCTHW", "elements")

@@ -10,7 +10,10 @@ from diffusers import Cosmos2VideoToWorldPipeline, FlowMatchEulerDiscreteSchedul
 
 from tao_runtime.engine.clip_request import ClipRequest, to_uint8
 from tao_runtime.engine.dit import supply_resize
+from tao_runtime.engine.dit_family import share_clip
 from tao_runtime.engine.pipelines import load_pipeline
+
+__all__ = ["assemble", "generate", "load", "share_clip"]
 
 
 def assemble(parts: dict[str, Any]) -> Cosmos2VideoToWorldPipeline:
