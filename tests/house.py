@@ -14,8 +14,10 @@ RANK = {
     "score": 3,
     "plan": 4,
     "preflight": 5,
-    "audit": 6,  # left of bank, which renders its codes and the schema of its report
-    **dict.fromkeys(("bank", "deft", "automl", "jobs"), 7),
+    # Left of bank, which renders codes and the schemas of what they write.
+    "audit": 6,
+    "ingest": 6,
+    **dict.fromkeys(("bank", "deft", "ship", "automl", "jobs"), 7),
     "engine": 8,
     "cli": 9,
 }

@@ -12,7 +12,7 @@ import typer
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 INLINE = re.compile(r"`(tao-run [^`\n]+)`")
-NAMED = re.compile(r"tao-run( [a-z]+)+")
+NAMED = re.compile(r"tao-run( [a-z][a-z0-9_]*)+")
 UsageError = typer.BadParameter.__mro__[1]  # typer carries its own click and does not export this name
 
 

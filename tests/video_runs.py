@@ -69,3 +69,24 @@ def write_video_spec(material: Path, out: Path, **changes: Any) -> Path:
 def run_dir(out: Path) -> Path:
     """Where the runs of a folder lie."""
     return out / GROUP / "train"
+
+
+def write_evaluate_spec(family: str, material: Path, out: Path, **changes: Any) -> Path:
+    """Write a small evaluation of the base of a material into `out`; `changes` are dotted keys, __ for dots."""
+    task = {"cosmos3_vision": "vfm", "cosmos_predict1": "text2world", "cosmos_predict2": "video2world"}[family]
+    clips = str(material / "clips")
+    packed = {"dataset_path": clips, "dataset_file": "clips.jsonl"}
+    folder = {"dataset_dir": clips, "num_frames": 17, "video_size": [64, 64]}
+    small = {"num_noise_levels": 3, "num_reconstructions": 3, "num_videos": 2, "num_steps": 2, "guidance": 2.0}
+    spec: dict[str, Any] = {
+        "job": {"task": task, "output_root": str(out), "project": "p", "group": "g", "name": "judged"},
+        "model": {"path": str(material / "base"), "precision": "float32"},
+        "dataset": packed if is_packed(material) else folder,
+        "evaluate": small,
+    }
+    for key, value in changes.items():
+        table, leaf = key.split("__")
+        spec[table][leaf] = value
+    path = out / "evaluate.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path

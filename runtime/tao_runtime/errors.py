@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 class Frozen(BaseModel):
     """Base of every value that is written to disk: immutable, and closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
 
 class Fix(Frozen):
@@ -32,7 +32,8 @@ class Fix(Frozen):
 
     text: str
     patch: dict[str, JsonValue] | None = Field(
-        default=None, description="key=value overrides of the spec, or fields of the record to set"
+        default=None,
+        description="overrides of the spec; or of a record: paths such as conversations/1/value, null removes",
     )
 
 

@@ -83,7 +83,7 @@ def test_a_model_of_transformers_in_one_file_and_in_shards(
 ) -> None:
     from transformers import AutoTokenizer
 
-    from tao_runtime.engine.export import carry
+    from tao_runtime.engine.export.layout import carry
 
     base = demo_material / "model"
     for parameter in network.model.visual.parameters():

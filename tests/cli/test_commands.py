@@ -201,7 +201,7 @@ def test_fix_writes_a_corrected_copy_and_leaves_the_source(project: Project, tmp
     assert done.returncode == 1
     assert source.read_bytes() == before
     assert "2 keys set: " in done.stderr
-    assert [path.name for path in (tmp_path / "fixed").iterdir()] == ["spec.yaml"]
+    assert {path.name for path in (tmp_path / "fixed").iterdir()} == {"spec.yaml", "spec.diff", "summary.json"}
     assert tao("check", "--spec", tmp_path / "fixed" / "spec.yaml").returncode == 0
     spec = load_spec(tmp_path / "fixed" / "spec.yaml").model_dump()
     assert (spec["train"]["train_batch_per_replica"], spec["train"]["fp8"]["enable_fp8"]) == (8, False)

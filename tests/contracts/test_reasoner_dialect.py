@@ -120,3 +120,23 @@ def test_trains_on_every_layout_of_its_recipes(demo_material: Path, tmp_path: Pa
     record = json.loads((run / "run.json").read_text())
     assert (record["family"], record["steps"], record["records"]) == ("cosmos3_reasoner", 4, 8)
     assert all(gate["ok"] for gate in events(run, "gate"))
+
+
+@pytest.mark.slow
+def test_ratings_are_judged_as_ratings(demo_material: Path, tmp_path: Path) -> None:
+    """A data set of answers from 1 to 5 is known as one; a model that says none of them is wrong, and not guessed."""
+    spec = {
+        "job": {"task": "vlm", "name": "judged", "output_root": str(tmp_path / "out")},
+        "model": {"path": str(demo_material / "model"), "precision": "float32"},
+        "dataset": {"dataset_path": str(videophy2(tmp_path / "data")), "dataset_format": "videophy2"},
+        "evaluate": {"max_tokens": 4},
+    }
+    (tmp_path / "evaluate.yaml").write_text(yaml.safe_dump(spec))
+    said = tao("evaluate", "--spec", str(tmp_path / "evaluate.yaml"), "--nproc", "1", cwd=tmp_path).stdout
+    assert "off_by_one_accuracy" in said and "spearman" in said
+    [path] = (tmp_path / "out").rglob("metrics.json")
+    found = json.loads(path.read_text())
+    assert (found["kind"], found["n"]) == ("rating", 8)
+    rows = json.loads((path.parent / "results.json").read_text())
+    assert found["unparseable"] == sum(row["parsed"] is None for row in rows)
+    assert {"accuracy", "off_by_one_accuracy", "pearson", "spearman"} <= set(found["metrics"])

@@ -127,14 +127,6 @@ def test_captions_are_encoded_once_and_latents_kept(unbroken: Path, material: Pa
     assert last["cache/hit_share"] > 0.4  # the second epoch
 
 
-def test_evaluation_is_refused_by_name(family: str) -> None:
-    from tao_runtime.cli.run import need_engine
-    from tao_runtime.errors import FindingsError
-
-    with pytest.raises(FindingsError, match=f"evaluate of {family} does not exist yet"):
-        need_engine(family, "evaluate")
-
-
 def test_inference_makes_a_video_of_each_prompt(family: str, unbroken: Path, tmp_path: Path) -> None:
     """Where the library has no safety checker of its own to be installed; else it says which one is missing."""
     size = [256, 256] if family == "cosmos3_vision" else [64, 64]

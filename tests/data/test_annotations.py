@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from factory import make_clip, make_dataset, make_image, make_record, write_annotations
+from mutations import mutate
 from tao_runtime.data.annotations import RecordReader, locate, scan_annotations
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import Collector
@@ -132,28 +133,6 @@ def test_an_extra_fold_sees_every_object(tmp_path: Path) -> None:
     assert seen == [0, 2, -1]
 
 
-# fmt: off
-JUNK = (None, True, False, 0, -1, 1e999, 10**400, "", " ", "\ud800", "\0", "<video>", [], [None], {}, {"a": 1}, [[]],
-        ["clip_0.mp4", 3], "../..", "/", ".", "~", "x" * 5000, {"from": "gpt"}, [{"from": [], "value": {}}])
-# fmt: on
-
-
-def mutate(value: object, rng: random.Random) -> object:
-    """Replace, drop or double something at a random depth."""
-    if rng.random() < 0.3 or not isinstance(value, dict | list) or not value:
-        return rng.choice(JUNK)
-    if isinstance(value, dict):
-        key = rng.choice(list(value))
-        rest = {name: one for name, one in value.items() if name != key}
-        return (
-            rest
-            if rng.random() < 0.2
-            else {**rest, rng.choice([key, "image", "videos", "id"]): mutate(value[key], rng)}
-        )
-    position = rng.randrange(len(value))
-    return [*value[:position], mutate(value[position], rng), *value[position + (rng.random() < 0.8) :]]
-
-
 def test_two_thousand_mutated_records_give_findings_and_no_exception(tmp_path: Path) -> None:
     root, rng = make_dataset(tmp_path, 1), random.Random(0)
     records: list[object] = []
@@ -162,7 +141,7 @@ def test_two_thousand_mutated_records_give_findings_and_no_exception(tmp_path: P
         for _ in range(rng.randint(1, 4)):
             record = mutate(record, rng)
         records.append(record)
-    text = json.dumps(records).replace("Infinity", "1e999")
+    text = json.dumps(records).replace("Infinity", "1e999").replace("NaN", "0")
     (root / "annotations.json").write_text(text)
     facts = facts_of(root)
     assert facts.num_records == 2000

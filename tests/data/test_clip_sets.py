@@ -74,6 +74,8 @@ def test_a_file_of_clips_is_seen_whole(tmp_path: Path) -> None:
         ({"vision_path": "a.mp4", "t2w_windows": [window(start_frame=True)]}, "clips/window"),
         ({"vision_path": "a.mp4", "t2w_windows": [window(temporal_interval=0)]}, "clips/window"),
         ({"vision_path": "a.mp4", "t2w_windows": [window(caption="")]}, "clips/caption-empty"),
+        ({"vision_path": "a\ud800.mp4", "t2w_windows": [window()]}, "clips/record-malformed"),
+        ({"vision_path": "a\0.mp4", "t2w_windows": [window()]}, "clips/record-malformed"),
         ({"vision_path": "s3://b/a.mp4", "t2w_windows": [window()]}, "clips/path"),
         ({"vision_path": "../a.mp4", "t2w_windows": [window()]}, "clips/path"),
         ({"vision_path": "gone.mp4", "t2w_windows": [window()]}, "clips/header"),
@@ -162,7 +164,16 @@ def test_rows_of_parquet_are_records_with_their_picture(tmp_path: Path) -> None:
 def test_parquet_without_its_columns_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([{"id": "1"}]), tmp_path / "a.parquet")
     facts = probe_dataset(ref(tmp_path, "llava-parquet"))
+    assert facts.findings[0].rule == "dataset/parquet-columns"
     assert "no column image, conversations" in facts.findings[0].render()
+
+
+@pytest.mark.parametrize("layout", ["video-jsonl", "video-folder"])
+def test_a_set_without_clips_is_an_error(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "empty.jsonl" if layout == "video-jsonl" else tmp_path
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "empty.jsonl").write_text("[]")
+    assert [finding.rule for finding in probe_dataset(ref(path, layout)).findings] == ["clips/none"]
 
 
 @pytest.mark.parametrize("style", ["entry", "name", "messages"])
@@ -178,3 +189,20 @@ def test_the_videophy2_layout(tmp_path: Path, style: str) -> None:
     assert [finding.rule for finding in facts.findings] == ["dataset/meta-entry"] * 2 and facts.num_usable == 1
     record = read_record("videophy2", facts.annotation, int(facts.columns.offset[0]), int(facts.columns.size[0]))
     assert record["video"] == "media/a.mp4" and len(record["conversations"]) == 2  # type: ignore[arg-type]
+
+
+def test_videophy2_as_upstream_prepares_it(tmp_path: Path) -> None:
+    make_clip(tmp_path / "media" / "video_0001.mp4")
+    (tmp_path / "text").mkdir()
+    parts = [{"type": "video", "video": "video_0"}, {"type": "text", "text": "How plausible, from 1 to 5?"}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": [{"type": "text", "text": "4"}]}]
+    (tmp_path / "text" / "conversation_0001.json").write_text(json.dumps({"conversations": turns}))
+    entry = {"id": "conversation_0001", "media": "media/video_0001.mp4", "conversation": "text/conversation_0001.json"}
+    (tmp_path / "meta.json").write_text(json.dumps([entry, {**entry, "id": "b", "conversation": "../x.json"}]))
+    facts = probe_dataset(ref(tmp_path, "videophy2"))
+    assert [finding.rule for finding in facts.findings] == ["dataset/meta-entry"] and facts.num_usable == 1
+    record = read_record("videophy2", facts.annotation, int(facts.columns.offset[0]), int(facts.columns.size[0]))
+    assert record["conversations"] == [
+        {"from": "user", "value": "<video>\nHow plausible, from 1 to 5?"},
+        {"from": "assistant", "value": "4"},
+    ]

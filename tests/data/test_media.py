@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from factory import make_clip, make_image
-from tao_runtime.data import media
+from tao_runtime.data import header_pool
 from tao_runtime.data.facts import MediaHeader
 from tao_runtime.data.media import probe_header, probe_media
 
@@ -33,7 +33,7 @@ def test_remembered_header_opens_no_file(tmp_path: Path, monkeypatch: pytest.Mon
     files = [(str(make_clip(tmp_path / "a.mp4")), "video")]
     first = probe_media(files, cache=tmp_path / "c" / "headers.sqlite")
     opened: list[object] = []
-    monkeypatch.setattr(media, "probe_header", lambda *args, **_: opened.append(args))
+    monkeypatch.setattr(header_pool.Child, "ask", lambda *args: opened.append(args))
     assert probe_media(files, cache=tmp_path / "c" / "headers.sqlite") == first
     assert opened == []
 
@@ -69,3 +69,43 @@ def test_order_is_kept_and_progress_told(tmp_path: Path) -> None:
     headers = probe_media(files, progress=told.append)
     assert [header.num_frames for header in headers if isinstance(header, MediaHeader)] == [3, 9, 5]
     assert told == [1, 2, 3]
+
+
+def plant(folder: Path, monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    """Let the children that read headers do something else with files named bad*."""
+    code = (
+        "import os, sys, time",
+        "if any('data.header' in each for each in sys.orig_argv):",
+        "    import av",
+        "    real = av.open",
+        f"    av.open = lambda path, **o: {act} if 'bad' in path else real(path, **o)",
+    )
+    (folder / "sitecustomize.py").write_text("\n".join(code))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("act", "rule", "saw"),
+    [
+        ("time.sleep(60)", "media/header-timeout", "not read after 0.5 s"),
+        ("os.abort()", "media/header-crash", "the reader's process ended (signal 6)"),
+    ],
+)
+def test_a_file_that_hangs_or_crashes_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str, rule: str, saw: str
+) -> None:
+    names = ("a.mp4", "bad_1.mp4", "b.mp4", "bad_2.mp4", "c.mp4")
+    files = [(str(make_clip(tmp_path / name)), "video") for name in names]
+    plant(tmp_path, monkeypatch, act)
+    found = probe_media(files, limit_s=0.5)
+    assert [isinstance(one, MediaHeader) for one in found] == [True, False, True, False, True]
+    assert {(one.rule, one.saw) for one in found if not isinstance(one, MediaHeader)} == {(rule, saw)}
+
+
+def test_a_pipe_is_not_opened_and_many_files_go_to_all_cores(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    clip = make_clip(tmp_path / "a.mp4")
+    files = [(str(clip), "video")] * 200 + [(str(tmp_path / "pipe.mp4"), "video")]
+    *good, pipe = probe_media(files)
+    assert {one.path for one in good if isinstance(one, MediaHeader)} == {clip}
+    assert not isinstance(pipe, MediaHeader) and pipe.saw == "not readable as a video: not a regular file"

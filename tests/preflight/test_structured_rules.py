@@ -6,10 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from factory import make_clip, write_annotations
 from structured import TASKS, StructuredProject
+from tao_runtime.data.families import network_names
+from tao_runtime.data.t5 import Encoder, write_embedding
 from tao_runtime.preflight.rule import RULES
 
 VISION, REASONER, TEXT, VIDEO = "cosmos3_vision", "cosmos3_reasoner", "cosmos_predict1", "cosmos_predict2"
@@ -76,6 +79,24 @@ def long_answer(world: StructuredProject) -> None:
     write_annotations(world.data, old)
 
 
+def other_encoder(world: StructuredProject) -> None:
+    (world.data / "t5_xxl").mkdir()
+    path, caption = world.data / "t5_xxl" / "0.safetensors", (world.data / "metas" / "0.txt").read_text()
+    write_embedding(path, np.zeros((2, 1024), np.float16), caption=caption, encoder=Encoder("org/other", "0" * 64))
+
+
+def based_on(family: str, size: str, cp: int = 1, **changes: object) -> Break:
+    """Give the base the configuration of another size."""
+
+    def change(world: StructuredProject) -> None:
+        config = {**network_names(family).NETWORKS[size], **changes}
+        (world.model / "config.json").write_text(json.dumps(config))
+        world.world_size = cp
+        world.set(**{CP: cp})
+
+    return change
+
+
 SHARD, REPLICATE = (
     "model__parallelism__data_parallel_shard_degree",
     "model__parallelism__data_parallel_replicate_degree",
@@ -107,12 +128,17 @@ BAD: list[tuple[str, str, Break, str]] = [
     ("video/dropped", TEXT, short_clip, "1 windows left out (too-short)"),
     ("video/context-parallel", VIDEO, world_of(2, **{CP: 2}), "2, and a sample has 5 latent frames"),
     ("video/context-parallel", VISION, world_of(3, **{CP: 3}), "3, and the network has 32 heads"),
+    ("video/context-parallel", VIDEO, based_on("cosmos_predict2", "14B", 3), "3, and the network has 40 heads"),
+    ("video/base-size", VIDEO, based_on("cosmos_predict2", "14B"), "num_layers 36; want 14B. Fix: set it to 14B"),
+    ("video/base-size", VISION, based_on("cosmos3_vision", "super"), "num_hidden_layers 64; want super"),
+    ("video/base-size", TEXT, based_on("cosmos_predict1", "7B", num_layers=2), "of no published size"),
     ("video/conditioning", VISION, lambda w: w.set(dataloader_train__conditioning={"one": 1.0}), "whole numbers"),
     ("video/conditioning", VISION, lambda w: w.set(dataloader_train__conditioning={"0": 0.0}), "all 0"),
     ("video/conditioning", VIDEO, lambda w: w.set(model__max_num_conditional_frames=5), "fewer than the 5 latent"),
     ("video/conditioning", VIDEO, lambda w: w.set(model__max_num_conditional_frames=0), "at least min_num"),
     ("video/caption-length", VISION, lambda w: w.set(dataloader_train__max_caption_tokens=5), "6 captions may be"),
     ("video/embedding-missing", TEXT, lambda w: w.set(model__text_encoder=""), "no text encoder, and 6 clips"),
+    ("video/embedding-encoder", VIDEO, other_encoder, "clips embedded by org/other, whose weights are not those of"),
     ("video/request", TEXT, ask(prompt=""), "neither prompt nor prompts_path"),
     ("video/request", TEXT, ask(input_path="a.mp4"), "this model makes video from text alone"),
     ("video/request", VIDEO, ask(input_path=""), "the picture or clip that the video goes on from"),

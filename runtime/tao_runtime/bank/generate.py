@@ -10,6 +10,7 @@ from pathlib import Path
 import tao_runtime
 from tao_runtime.bank.blocks import fill_blocks
 from tao_runtime.bank.contracts import CONTRACTS
+from tao_runtime.bank.hub import hub_assets
 from tao_runtime.bank.pages import parameters_page, rules_page
 from tao_runtime.bank.schema import contract_schema, skill_manifest, spec_schema, to_json
 from tao_runtime.bank.skills import Skill, read_skills
@@ -18,7 +19,7 @@ from tao_runtime.errors import Finding, Fix
 from tao_runtime.spec.families import FAMILIES, Family
 
 # What only a generator may put there; anything else in these places is an orphan.
-_GENERATED = ("schemas/*", "skills/*/schemas/*", "skills/*/references/spec_template_*.yaml")
+_GENERATED = ("schemas/*", "skills/*/schemas/*", "skills/*/references/spec_template_*.yaml", "skills/*/assets/*.json")
 _REGENERATE = "run tao-run dev generate"
 
 
@@ -68,6 +69,8 @@ def _skill_files(skill: Skill) -> dict[Path, bytes]:
         references / "parameters.md": parameters_page(family).encode(),
         references / "rules.md": rules_page(family).encode(),
     }
+    if assets := hub_assets(family):
+        files[skill.directory / "assets" / "hub.json"] = to_json(assets)
     for action, spec in family.actions.items():
         files[schemas / f"{action}.schema.json"] = to_json(spec_schema(spec))
         files[references / f"spec_template_{action}.yaml"] = render_template(spec).encode()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tao_runtime.cli import audit, doctor, loop, run
+from tao_runtime.cli import audit, convert, curve, doctor, export, ingest, loop, run
+from tao_runtime.cli.prepare_general import general
+from tao_runtime.cli.ship import ship
 
 app = typer.Typer(
     help="Post-train world models so that green means right: check, plan, train, evaluate, find gaps.",
@@ -18,9 +21,16 @@ app = typer.Typer(
 )
 app.add_typer(loop.deft, name="deft")
 app.add_typer(loop.dev, name="dev", hidden=True)
+ingest.prepare.command()(general)
+app.add_typer(ingest.prepare, name="prepare")
+app.command()(ingest.access)
 app.command()(audit.audit)
+app.command()(curve.curve)
 app.command()(doctor.doctor)
+app.command()(export.export)
+app.command()(convert.convert)
 app.command()(loop.gaps)
+app.command()(ship)
 app.command()(loop.demo)
 for command in (run.train, run.evaluate, run.inference, run.quantize):
     app.command()(command)
@@ -70,11 +80,12 @@ def check(
         typer.Option("--decode", metavar="SHARE|all", help="Also decode this share of the media: all, 10% or 0.1."),
     ] = None,
     fix: Annotated[
-        Path | None, typer.Option("--fix", help="Write a corrected copy of the spec into this folder.")
+        Path | None, typer.Option("--fix", help="Write repaired copies of spec and annotations into this folder.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a run before it starts: every record, every media file, the model, the machine, the arithmetic."""
+    gc.set_threshold(50_000)  # imports make objects that stay: looking for garbage in them takes 15 % of a small check
     from tao_runtime.cli import show
     from tao_runtime.cli.prepare import prepare_report
     from tao_runtime.data.decode_probe import parse_share
@@ -83,7 +94,9 @@ def check(
     report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline, decode=share)
     show.report(report, as_json=as_json)
     if fix is not None:
-        show.fixed(report, spec, overrides or [], folder=fix)
+        from tao_runtime.cli.fix import fix as write_fixed
+
+        write_fixed(report, spec, overrides or [], fix, nproc=nproc)
     raise typer.Exit(int(report.exit_code))
 
 
@@ -98,9 +111,17 @@ def plan(
             "--fit", metavar="DEVICES", help="Does it fit 24GB, or 8x80GB, and if not, what nearest run does?"
         ),
     ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Run one step without numbers, and show its memory beside the estimate.")
+    ] = False,
+    trace_limit: Annotated[float, typer.Option("--trace-limit", min=1, help="Seconds a trace may take.")] = 300.0,
     as_json: Json = False,
 ) -> None:
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
+    if trace:
+        from tao_runtime.cli.trace import show_trace
+
+        raise typer.Exit(show_trace(spec, overrides or [], nproc=nproc, limit_s=trace_limit, as_json=as_json))
     if fit is not None:
         from tao_runtime.cli.fit import show_fit
 

@@ -57,7 +57,9 @@ def _parts(memory: MemoryPlan) -> list[str]:
         "optimizer": memory.optimizer,
         "gathered weights": memory.gathered,
         "gradients before they are summed": memory.reducing,
+        "averaged weights": memory.averages,
         "activations and logits": memory.activations.expected,
+        "video tokenizer, while it encodes a clip": memory.tokenizer.expected if memory.tokenizer else 0,
         "in host memory": memory.on_host,
     }
     return [f"{value / GIB:8.2f} GiB  {name}" for name, value in rows.items() if value]

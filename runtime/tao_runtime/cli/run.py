@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides: key.path=value", metavar="[KEY=VALUE]...")]
 Nproc = Annotated[int | None, typer.Option("--nproc", min=1, help="Processes; default: as the spec's degrees say.")]
+Receipt = Annotated[
+    Path | None,
+    typer.Option("--report", help="Start only if spec, data and environment are those of this report of check --json."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print run.json when done.")]
 Anew = Annotated[bool, typer.Option("--anew", help="Forget what an earlier launch left in the directory.")]
 
@@ -23,6 +28,7 @@ def train(
     spec: Spec,
     overrides: Overrides = None,
     nproc: Nproc = None,
+    receipt: Receipt = None,
     nnodes: Annotated[int, typer.Option(min=1, help="Machines; --nproc is then the processes on each.")] = 1,
     node_rank: Annotated[int, typer.Option(min=0, help="Which of the machines this is.")] = 0,
     rdzv_endpoint: Annotated[str, typer.Option(help="host:port of machine 0, where all meet.")] = "",
@@ -32,58 +38,64 @@ def train(
     from tao_runtime.engine.cluster import Cluster
 
     cluster = Cluster(nnodes, node_rank, rdzv_endpoint)
-    run_action("train", spec, overrides or [], nproc=nproc, as_json=as_json, cluster=cluster)
+    run_action("train", spec, overrides or [], How(nproc, as_json, cluster, receipt))
 
 
 def evaluate(
     spec: Spec, overrides: Overrides = None, nproc: Nproc = None, anew: Anew = False, as_json: Json = False
 ) -> None:
-    """Let a model answer every record of a data set, and judge the answers. Goes on where a launch was killed."""
-    run_action("evaluate", spec, overrides or [], nproc=nproc, as_json=as_json, anew=anew)
+    """Judge a model on held-out data: its answers to every record, or its loss and videos for every clip."""
+    run_action("evaluate", spec, overrides or [], How(nproc, as_json, anew=anew))
 
 
 def inference(
     spec: Spec, overrides: Overrides = None, nproc: Nproc = None, anew: Anew = False, as_json: Json = False
 ) -> None:
     """Answers about files, or clips from prompts. The same command again goes on after what is there."""
-    run_action("inference", spec, overrides or [], nproc=nproc, as_json=as_json, anew=anew)
+    run_action("inference", spec, overrides or [], How(nproc, as_json, anew=anew))
 
 
 def quantize(spec: Spec, overrides: Overrides = None) -> None:
     """Quantise a model. Does not exist yet: the spec is checked, then the command says so."""
-    run_action("quantize", spec, overrides or [], nproc=None, as_json=False)
+    run_action("quantize", spec, overrides or [], How())
 
 
-def run_action(
-    action: str,
-    spec: Path,
-    overrides: list[str],
-    *,
-    nproc: int | None,
-    as_json: bool,
-    cluster: Cluster | None = None,
-    anew: bool = False,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class How:
+    """How an action is run, and what is printed of it."""
+
+    nproc: int | None = None
+    as_json: bool = False
+    cluster: Cluster | None = None
+    receipt: Path | None = None
+    anew: bool = False
+
+
+def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
     """Prepare, launch, and print what came of it: on the first machine, which writes it."""
     from tao_runtime.cli import show
+    from tao_runtime.errors import FindingsError
+    from tao_runtime.preflight.receipt import judge_receipt
 
-    world = nproc * cluster.nodes if nproc is not None and cluster is not None else nproc
+    cluster = how.cluster
+    world = how.nproc * cluster.nodes if how.nproc is not None and cluster is not None else how.nproc
     prepared = checked(action, spec, overrides, nproc=world)
+    if how.receipt is not None and (stale := judge_receipt(how.receipt, prepared.report)):
+        raise FindingsError(stale, family=prepared.spec.family, action=action)
     need_engine(prepared.spec.family, action)
     from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
-    from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoInferencePlan
 
-    if fetch_missing(prepared.spec.models(), prepared.facts):
+    if fetch_missing(prepared.spec.models(), prepared.facts, family=prepared.spec.family):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
-    assert isinstance(prepared.plan, TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan)
+    assert prepared.plan is not None
     arguments = (prepared.spec, prepared.facts, prepared.plan, prepared.report)
-    run_dir = launch(*arguments, cluster=cluster or ALONE, anew=anew)
+    run_dir = launch(*arguments, cluster=cluster or ALONE, anew=how.anew)
     if cluster is not None and cluster.rank:
         return
     record = json.loads((run_dir / RUN).read_text())
-    print(json.dumps(record) if as_json else show.run_text(run_dir, record))
+    print(json.dumps(record) if how.as_json else show.run_text(run_dir, record))
 
 
 def need_engine(family: str, action: str) -> None:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tao_runtime.deft.dataset import Manifest
-from tao_runtime.deft.table import interval
-from tao_runtime.engine.commits import write_atomically
-from tao_runtime.errors import InputError
 from tao_runtime.preflight.report import Report
+from tao_runtime.score import clip_page
+from tao_runtime.score.clip_results import VIDEO_RESULTS_NAME, VideoResults
 from tao_runtime.score.metrics import MetricsReport
 from tao_runtime.score.results import RESULTS_NAME, read_results
 from tao_runtime.spec.families import Family
-from tao_runtime.spec.load import dump_spec, load_spec
+
+if TYPE_CHECKING:
+    from tao_runtime.deft.dataset import Manifest
 
 SHOWN = 10  # answers of an inference
+FIGURES = ("accuracy", "balanced_accuracy", "f1", "off_by_one_accuracy", "pearson", "spearman")
+CORRELATIONS = ("pearson", "spearman")  # no shares of anything
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -38,22 +39,6 @@ def report(found: Report, *, as_json: bool, to_stderr: bool = False) -> None:
     for finding, line in zip(found.findings, lines, strict=False):
         console.print(Text(line, style=COLOURS[finding.severity]), soft_wrap=True)
     console.print(Text(lines[-1], style="green" if found.ok else COLOURS["error"]), soft_wrap=True)
-
-
-def fixed(found: Report, spec: Path, overrides: list[str], *, folder: Path) -> None:
-    """Write a copy of the spec with what errors and warnings suggest; a note is for its reader to decide."""
-    patch: dict[str, Any] = {}
-    for finding in found.findings:
-        if finding.severity != "note" and finding.record is None and finding.fix is not None and finding.fix.patch:
-            patch.update(finding.fix.patch)
-    corrections = [f"{key}={json.dumps(value)}" for key, value in patch.items()]
-    text = dump_spec(load_spec(spec, [*overrides, *corrections]))
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{spec.stem}.yaml"
-    if target.exists() and target.samefile(spec):
-        raise InputError(f"--fix {folder}: would write over {spec}; want another folder")
-    write_atomically(target, text)
-    print(f"{target}: {len(patch)} keys set{': ' if patch else ''}{' '.join(corrections)}", file=sys.stderr)
 
 
 def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]], *, as_json: bool) -> None:
@@ -74,6 +59,7 @@ def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]
 
 def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
     """Return the few lines that end a run."""
+
     lines = [f"{record['action']} complete in {record['seconds']:.1f} s: {run_dir}"]
     if record.get("resumed_from"):
         lines.append(f"  resumed from step {record['resumed_from']}")
@@ -82,6 +68,8 @@ def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
         f"{name} {record['metrics'][name]:.4f}" for name in ("train/loss", "val/avg_loss") if name in record["metrics"]
     ]
     figures += _figures(run_dir / "metrics.json") if "metrics" in record["outputs"] else []
+    if record["outputs"].get("results") == VIDEO_RESULTS_NAME:
+        lines += _video_figures(run_dir / VIDEO_RESULTS_NAME)
     if record["action"] == "inference" and "results" in record["outputs"]:
         lines += [f"  {row.video_id}: {row.response}" for row in islice(read_results(run_dir / RESULTS_NAME), SHOWN)]
     if figures:
@@ -92,10 +80,31 @@ def run_text(run_dir: Path, record: Mapping[str, Any]) -> str:
 
 def _figures(path: Path) -> list[str]:
     """Return the headline figures of an evaluation, with intervals, and how many answers could not be read."""
+    from tao_runtime.deft.table import interval
+
     found = MetricsReport.model_validate_json(path.read_text())
-    names = [name for name in ("accuracy", "balanced_accuracy", "f1") if name in found.metrics]
-    lines = [f"{name} {interval(found.metrics[name])}" for name in names]
+    names = [name for name in FIGURES if name in found.metrics]
+    lines = [
+        f"{name} {(clip_page.interval if name in CORRELATIONS else interval)(found.metrics[name])}" for name in names
+    ]
     return [*lines, f"{found.correct} of {found.n} right, {found.unparseable} unparseable, {found.missing} missing"]
+
+
+def _video_figures(path: Path) -> list[str]:
+    """Return what an evaluation of a video generator found, in lines."""
+    found = VideoResults.model_validate_json(path.read_text())
+    counts, loss = found.counts, found.loss
+    lines = [f"  {counts.judged} of {counts.records} clips judged, {counts.unreadable} unreadable"]
+    if loss is not None:
+        beside = [] if loss.baseline is None else [("baseline", loss.baseline), ("difference", loss.difference)]
+        said = [f"{name} {clip_page.interval(each)}" for name, each in [("loss", loss.tuned), *beside]]
+        lines.append("  " + "  ".join(said))
+    given = {f"{who}, given frames": figures for who, figures in found.given.items()}
+    for name, figures in {"video tokenizer": found.reconstruction, **given}.items():
+        if figures:
+            psnr, ssim = clip_page.interval(figures["psnr"], 2), clip_page.interval(figures["ssim"], 3)
+            lines.append(f"  {name}: PSNR {psnr} dB  SSIM {ssim}")
+    return lines
 
 
 def mined(manifest: Manifest, out: Path, *, as_json: bool) -> None:

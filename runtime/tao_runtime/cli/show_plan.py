@@ -82,6 +82,8 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
     if found.diffusion is not None:
         yield from _diffusion(found)
     yield "longest sample", f"at most {_number(estimate.max_tokens)} tokens; limit {_number(found.model.max_length)}"
+    if estimate.tokens_p50 is not None:
+        yield "", f"half of them at most {estimate.tokens_p50:,}, 99 % at most {_number(estimate.tokens_p99)}"
     state = estimate.state_bytes_per_rank
     yield "weights, gradients, optimizer", f"{_bytes(state)} per process, activations not included"
     if (memory := estimate.memory) is not None:

@@ -20,8 +20,10 @@ from tao_runtime.data.facts import DatasetFacts, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, Fold, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import NOT_OBJECT, ConversationFold, IdFold, VideoFpsFold
+from tao_runtime.data.paths import is_dir
 from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import Cut, SourceFold
+from tao_runtime.data.usual import Usual
 from tao_runtime.spec.base import DatasetRef
 
 ANNOTATION_NAME: Final = "annotations.json"  # of a dataset root
@@ -41,13 +43,15 @@ class Scan:
     fps: npt.NDArray[np.float64]  # [N] video_fps as the record says; NaN: none
     findings: Collector
     cuts: Mapping[int, Cut]  # by record: what it says of its source video
+    rates: Mapping[int, Mapping[str, list[float]]]  # by record and key: frame rates of several videos, or said twice
+    repeated: frozenset[int]  # records that have the id of an earlier one
 
 
 def locate(ref: DatasetRef) -> tuple[Path, Path]:
     """Return the annotation file and the media root; a directory is a dataset root and holds both."""
     annotation = Path(ref.annotation)
-    root = annotation if annotation.is_dir() else annotation.parent
-    return annotation / ANNOTATION_NAME if annotation.is_dir() else annotation, Path(ref.media) if ref.media else root
+    root = annotation if is_dir(annotation) else annotation.parent
+    return annotation / ANNOTATION_NAME if is_dir(annotation) else annotation, Path(ref.media) if ref.media else root
 
 
 def scan_annotations(
@@ -56,22 +60,29 @@ def scan_annotations(
     conversation_key: str = "conversations",
     folds: Sequence[FoldFactory] = (),
     progress: Callable[[int], None] | None = None,
+    short_cut: bool = True,
 ) -> Scan:
     """Judge and measure every record of an annotation file; `folds` are further record rules.
+
+    Without the short cut the folds look at every record: slower, and the same.
 
     Raises InputError if the file cannot be read at all.
     """
     annotation, root = locate(ref)
     findings = Collector(where=ref.annotation_key, file=str(annotation))
     turns, digest = ConversationFold(conversation_key, answers=ref.label != MEDIA_LABEL), hashlib.sha256()
-    media, rate, source = MediaFold(root, turns), VideoFpsFold(), SourceFold()
-    beside: tuple[Fold, ...] = (AgreementFold(conversation_key, media), AbsoluteFold())  # after the rules of one record
-    every: list[Fold] = [turns, media, rate, source, IdFold(), *beside, *(make(ref) for make in folds)]
-    columns = ColumnBuilder()
+    media, rate, source, ids = MediaFold(root, turns), VideoFpsFold(), SourceFold(), IdFold()
+    agreement, absolute = AgreementFold(conversation_key, media), AbsoluteFold()  # after the rules of one record
+    own: list[Fold] = [turns, media, rate, source, ids, agreement, absolute]
+    extra = [make(ref) for make in folds]
+    usual, columns = Usual(turns, media, rate, ids, agreement, absolute), ColumnBuilder()
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         findings.failed = False
         if type(record) is dict:
-            for fold in every:
+            if not (short_cut and usual.take(index, record, findings)):
+                for fold in own:
+                    fold.see(index, record, findings)
+            for fold in extra:
                 fold.see(index, record, findings)
             columns.add(offset, size, turns, media.current, rate.fps, usable=not findings.failed)
         else:
@@ -79,11 +90,13 @@ def scan_annotations(
             columns.add(offset, size, None, (), math.nan, usable=False)
         if progress is not None and not index % 10_000:
             progress(index)
-    for fold in every:
+    for fold in (*own, *extra):
         fold.finish(findings)
     frozen = columns.freeze()
     fps = _view(columns.fps, np.float64)
-    return Scan(annotation, root, digest.hexdigest(), frozen, tuple(media.files), fps, findings, source.cuts)
+    files, repeated = tuple(media.files), frozenset(ids.repeated)
+    sha256 = digest.hexdigest()
+    return Scan(annotation, root, sha256, frozen, files, fps, findings, source.cuts, rate.said, repeated)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from tao_runtime.data.clips import Window
 from tao_runtime.data.facts import DatasetFacts, MediaHeader, MediaKind, RecordColumns, WindowColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.t5 import Encoder
 from tao_runtime.spec.base import DatasetRef
 
 Progress = Callable[[str, int], None]
@@ -54,7 +55,7 @@ class ClipSet:
     def __post_init__(self) -> None:
         self.findings = Collector(where=self.ref.annotation_key, file=str(self.annotation))
 
-    def facts(self, sha256: str, progress: Progress | None) -> DatasetFacts:
+    def facts(self, sha256: str, progress: Progress | None, *, encoders: tuple[Encoder, ...] = ()) -> DatasetFacts:
         """Open every clip's header, and freeze what was collected."""
         if not self.rows:
             self.findings.add(NO_CLIPS, "0 clips", "at least one", at=At())
@@ -71,7 +72,7 @@ class ClipSet:
         columns = self._columns(index, media)
         found = self.findings.findings()
         return DatasetFacts(
-            self.ref.label, self.annotation, self.root, sha256, columns, media, found, windows=self._windows()
+            self.ref.label, self.annotation, self.root, sha256, columns, media, found, windows=self._windows(encoders)
         )
 
     def _columns(self, index: dict[str, int], media: tuple[MediaHeader | None, ...]) -> RecordColumns:
@@ -91,7 +92,7 @@ class ClipSet:
             ),
         )
 
-    def _windows(self) -> WindowColumns:
+    def _windows(self, encoders: tuple[Encoder, ...]) -> WindowColumns:
         every = [item for row in self.rows for item in row.windows]
         return WindowColumns(
             start=np.cumsum([0, *(len(row.windows) for row in self.rows)]).astype(np.int32),
@@ -101,4 +102,5 @@ class ClipSet:
             caption_bytes=np.array([size for _, size, _ in every], np.int32),
             structured=np.array([is_json for _, _, is_json in every], bool),
             embedded=np.array([row.embedded for row in self.rows], bool),
+            encoders=encoders,
         )

@@ -14,6 +14,7 @@ from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import INTERVAL_KEYS
 
 SHORT: Final = 32  # characters: a longer answer is a description, of which several may be right
+MAX_ANSWERS: Final = 4096  # short answers recur; this many are remembered
 PLACES: Final = frozenset(key for pair in INTERVAL_KEYS for key in pair)  # which part of a medium is asked about
 
 CONTRADICTION = declare(
@@ -37,6 +38,7 @@ class AgreementFold:
         self.key = key
         self.media = media  # has seen the record before this fold does
         self.asked, self.answered, self.records = array("q"), array("q"), array("q")
+        self.plain: dict[str, int] = {}  # an answer as it stands -> its hash without case and full stop
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
         turns = record.get(self.key)
@@ -50,11 +52,19 @@ class AgreementFold:
             asked += text
         else:
             return
-        if len(text) > SHORT:
-            return
-        place = None if PLACES.isdisjoint(record) else tuple(str(record.get(key)) for key in sorted(PLACES))
+        if len(text) <= SHORT:
+            place = None if PLACES.isdisjoint(record) else tuple(str(record.get(key)) for key in sorted(PLACES))
+            self.note(index, asked, text, place)
+
+    def note(self, index: int, asked: str, answer: str, place: tuple[str, ...] | None) -> None:
+        """Take what a record asks about the current media, and its short answer."""
+        said = self.plain.get(answer)
+        if said is None:
+            said = hash(answer.strip().rstrip(".").casefold())
+            if len(self.plain) < MAX_ANSWERS:
+                self.plain[answer] = said
         self.asked.append(hash((asked, *self.media.current, place)))
-        self.answered.append(hash(text.strip().rstrip(".").casefold()))
+        self.answered.append(said)
         self.records.append(index)
 
     def finish(self, findings: Collector) -> None:
@@ -63,12 +73,9 @@ class AgreementFold:
         asked, answered = np.frombuffer(self.asked, np.int64), np.frombuffer(self.answered, np.int64)
         order = np.argsort(asked, kind="stable")
         starts = np.flatnonzero(np.r_[True, asked[order][1:] != asked[order][:-1]])
-        ends = np.r_[starts[1:], len(order)]
-        found: list[tuple[int, int]] = []
-        for start, end in zip(starts[ends - starts > 1].tolist(), ends[ends - starts > 1].tolist(), strict=True):
-            group = order[start:end]
-            found += [(int(one), int(group[0])) for one in group[1:] if answered[one] != answered[group[0]]]
-        for one, first in sorted(found):
+        first_of = np.repeat(order[starts], np.diff(np.r_[starts, len(order)]))  # stable: the first one of each group
+        differs = answered[order] != answered[first_of]
+        for one, first in sorted(zip(order[differs].tolist(), first_of[differs].tolist(), strict=True)):
             saw = f"another answer than record {self.records[first]} to the same question about the same media"
             fix = "keep the one that is right"
             findings.add(CONTRADICTION, saw, "one answer", at=At(self.records[one], f"/{self.key}"), fix=fix)

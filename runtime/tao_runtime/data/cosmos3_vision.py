@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
+from tao_runtime.data.clip_flops import ClipFlops, two_tower_flops
 from tao_runtime.data.clips import LatentGeometry
 
 # (height, width) by tier: VIDEO_RES_SIZE_INFO of the framework, for 16:9, 4:3, 1:1, 3:4, 9:16.
@@ -18,6 +20,28 @@ LATENT: Final = LatentGeometry(channels=48, temporal=4, spatial=16, patch=2)  # 
 LAYERS: Final = {"nano": 36, "super": 64}
 HEADS: Final = {"nano": 32, "super": 64}  # of queries; keys and values have 8, repeated where a group is larger
 PROMPT_FORMAT: Final = "video/json-or-sentence"
+
+# What the network's own file says, by size: the library's default is nano (diffusers 0.42.1, Cosmos3OmniTransformer).
+_NETWORK: Final[Mapping[str, object]] = {
+    "_class_name": "Cosmos3OmniTransformer",
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "head_dim": 128,
+    "num_key_value_heads": 8,
+    "vocab_size": 151936,
+    "patch_latent_dim": 192,
+}
+_SUPER: Final = {"hidden_size": 5120, "intermediate_size": 25600}
+NETWORKS: Final[Mapping[str, Mapping[str, object]]] = {
+    size: {
+        **_NETWORK,
+        **(_SUPER if size == "super" else {}),
+        "num_attention_heads": HEADS[size],
+        "num_hidden_layers": LAYERS[size],
+    }
+    for size in HEADS
+}
+SHAPE: Final = ("hidden_size", "num_attention_heads", "num_hidden_layers")  # keys that tell one size from another
 
 # Parts of a layer: upstream's name -> the library's (0.42.1). `_moe_gen` is the generator's tower.
 _ATTENTION: Final = {
@@ -44,6 +68,9 @@ _PREFIX: Final = "language_model.model."
 _LAYER: Final = re.compile(r"layers\.(\d+)\.(.+)")
 _LIBRARY_ATTENTION: Final = {library: original for original, library in _ATTENTION.items()}
 _LIBRARY_TOP: Final = {library: original for original, library in _TOP.items()}
+
+# In upstream's files, and not in the library's network: the vision tower of the reasoner, states of kernels.
+LEFT_OUT: Final = ("visual.", "_extra_state")
 
 
 def to_original(name: str) -> str:
@@ -93,3 +120,8 @@ def original_names(size: str) -> list[str]:
 def library_targets(modules: str) -> tuple[str, ...]:
     """Return the layers that get adapters, from upstream's comma-separated names; unknown ones stay as they are."""
     return tuple(_ATTENTION.get(name.strip(), name.strip()) for name in modules.split(",") if name.strip())
+
+
+def clip_flops(config: Mapping[str, object]) -> ClipFlops | None:
+    """Return the arithmetic of a clip; None where the network's config does not say it."""
+    return two_tower_flops(config)

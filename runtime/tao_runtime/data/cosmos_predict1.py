@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
+from tao_runtime.data.clip_flops import ClipFlops, dit_flops
 from tao_runtime.data.clips import LatentGeometry
 
 LATENT: Final = LatentGeometry(channels=16, temporal=8, spatial=8, patch=2)  # CV8x8x8 tokenizer, 1x2x2 patches
 LAYERS: Final = {"7B": 28, "14B": 36}
 HEADS: Final = {"7B": 32, "14B": 40}
+
+# What the network's own file says, by size: `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
+_NETWORK: Final[Mapping[str, object]] = {
+    "_class_name": "CosmosTransformer3DModel",
+    "in_channels": 16,
+    "out_channels": 16,
+    "attention_head_dim": 128,
+    "mlp_ratio": 4.0,
+    "text_embed_dim": 1024,
+    "adaln_lora_dim": 256,
+    "max_size": [128, 240, 240],
+    "patch_size": [1, 2, 2],
+    "concat_padding_mask": True,
+    "extra_pos_embed_type": "learnable",
+}
+NETWORKS: Final[Mapping[str, Mapping[str, object]]] = {
+    size: {**_NETWORK, "num_attention_heads": HEADS[size], "num_layers": LAYERS[size]} for size in HEADS
+}
+SHAPE: Final = ("num_attention_heads", "attention_head_dim", "num_layers")  # keys that tell one size from another
 
 # Upstream's name -> the library's, of `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
 _TOP: Final = {
@@ -49,6 +70,9 @@ _BACK: Final = {library: original for original, library in (*_TOP.items(), *_BLO
 _ORIGINAL: Final = re.compile(r"blocks\.block(\d+)\.(.+)")
 _LIBRARY: Final = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
 _SCOPES: Final = {"FA": "attn1", "CA": "attn2", "MLP": "ff"}
+
+# In upstream's files, and not in the library's network: the loss's uncertainty, tables of positions, states of kernels.
+LEFT_OUT: Final = ("logvar.", "pos_embedder.", "_extra_state")
 
 
 def to_original(name: str) -> str:
@@ -94,3 +118,8 @@ def library_targets(modules: str) -> tuple[str, ...]:
         scope, dot, layer = name.partition(".")
         found.append(f"{_SCOPES[scope]}.{layer}" if dot and scope in _SCOPES else _swap(name, _MLP))
     return tuple(found)
+
+
+def clip_flops(config: Mapping[str, object]) -> ClipFlops | None:
+    """Return the arithmetic of a clip, which has one noise level; None where the network's config does not say it."""
+    return dit_flops(config, time_per_token=False)

@@ -7,10 +7,10 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Final
-
-import av
 
 from tao_runtime.data.decode_pool import Job, Verdict
 from tao_runtime.data.media import cache_path
@@ -23,13 +23,19 @@ def decode_cache_path() -> Path:
     return cache_path().with_name("decoded.sqlite")
 
 
+@lru_cache
+def _decoder() -> str:
+    """The decoder's version, which is not worth importing it."""
+    return metadata.version("av")
+
+
 def _identity(job: Job) -> tuple[str, int, int, str] | None:
     """Return what a verdict depends on, None where the file is gone."""
     try:
         stat = os.stat(job.path)  # noqa: PTH116 - one call per file of 200,000
     except OSError:
         return None
-    frames = f"{av.__version__} {job.kind} {job.fps!r} {job.indices}"
+    frames = f"{_decoder()} {job.kind} {job.fps!r} {job.indices}"
     return job.path, stat.st_size, stat.st_mtime_ns, hashlib.blake2b(frames.encode(), digest_size=12).hexdigest()
 
 

@@ -38,3 +38,16 @@ def _add(digest: hashlib._Hash, path: Path) -> None:
             for place in {begin + (end - begin) * part // 4 for part in (1, 2, 3)}:
                 file.seek(8 + length + place)
                 digest.update(file.read(min(PIECE, end - place)))
+
+
+def pieces_digest(paths: Iterable[Path]) -> str:
+    """Return a sha256 of names, sizes and pieces of files whatever is in them: four kilobytes of every 16 megabytes."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            for place in range(0, size, 1 << 24):
+                file.seek(place)
+                digest.update(file.read(PIECE))
+    return digest.hexdigest()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_runtime.data.source_video import Cut
+from tao_runtime.data.t5 import Encoder
 from tao_runtime.errors import Finding
 
 MediaKind = Literal["video", "image"]
@@ -66,6 +67,7 @@ class WindowColumns:
     caption_bytes: npt.NDArray[np.int32]  # [W] UTF-8 bytes of the caption; 0: none
     structured: npt.NDArray[np.bool_]  # [W] the caption is JSON
     embedded: npt.NDArray[np.bool_]  # [N] a caption embedding lies beside the clip, and is one
+    encoders: tuple[Encoder, ...] = ()  # whose the embeddings are, as far as they say
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class VisionGeometry:
     max_frames: int = 768
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    processor: str = ""  # of video, as the model's files name it; empty: they do not
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ class ModelFacts:
     weights_sha256: str | None = None  # of headers and pieces (data/digest.py); None if not local or not whole
     is_file: bool = False  # one file of weights, not a directory
     text_length: int | None = None  # most tokens of a text, by the tokenizer that belongs to it
+    tokenizer: Mapping[str, object] = field(default_factory=dict)  # config of the video tokenizer beside it
 
 
 @dataclass(frozen=True, slots=True)

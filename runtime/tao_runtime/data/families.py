@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from tao_runtime.data.clip_flops import ClipFlops
 from tao_runtime.data.facts import MediaKind, VisionGeometry
 from tao_runtime.data.flops import ForwardFlops
 from tao_runtime.data.vision import MediaLayout
@@ -101,9 +102,11 @@ def dry_family(name: str) -> DryFamily:
 
 
 class NetworkNames(Protocol):
-    """The part of a dry half that knows its network's names in both codebases."""
+    """The part of a dry half that knows its network: its names in both codebases, and its arithmetic."""
 
     HEADS: Mapping[str, int]  # heads of attention, by size
+    NETWORKS: Mapping[str, Mapping[str, object]]  # configurations as published, by size
+    SHAPE: tuple[str, ...]  # keys of a configuration that tell one size from another
 
     def original_names(self, size: str) -> list[str]: ...
 
@@ -112,6 +115,8 @@ class NetworkNames(Protocol):
     def to_library(self, name: str) -> str: ...
 
     def library_targets(self, modules: str) -> tuple[str, ...]: ...
+
+    def clip_flops(self, config: Mapping[str, object]) -> ClipFlops | None: ...
 
 
 def network_names(name: str) -> NetworkNames:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -45,11 +45,15 @@ class At:
     file: str | None = None
 
 
+Listener = Callable[[RuleInfo, str, dict[str, JsonValue] | None], None]  # rule, what was seen, patch of the record
+
+
 class Collector:
     """Takes findings about one file; keeps the first 20 of a rule and counts the rest."""
 
-    def __init__(self, *, where: str, file: str) -> None:
+    def __init__(self, *, where: str, file: str, listen: Listener | None = None) -> None:
         self.where, self.file = where, file
+        self.listen = listen  # is told of every finding, also of those beyond the 20
         self.counts: Counter[str] = Counter()
         self.failed = False  # an error since the caller last set this to False: the record is not usable
         self._kept: list[Finding] = []
@@ -63,14 +67,16 @@ class Collector:
         *,
         at: At,
         fix: str | None = None,
-        patch: dict[str, JsonValue] | None = None,
+        patch: Mapping[str, JsonValue] | None = None,
     ) -> None:
         self.failed = self.failed or rule.severity == "error"
+        if self.listen is not None:
+            self.listen(rule, saw, dict(patch) if patch else None)
         self.counts[rule.name] += 1
         if self.counts[rule.name] > MAX_PER_RULE:
             self._last[rule.name] = rule
             return
-        advice = Fix(text=fix, patch=patch) if fix else None
+        advice = Fix(text=fix, patch=dict(patch) if patch else None) if fix else None
         self._kept.append(
             Finding(
                 rule=rule.name,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tao_runtime.data.facts import HostFacts
+from tao_runtime.data.paths import is_dir
 
 DRIVER_TIMEOUT_S: Final = 20  # a hung driver must not hang preflight
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -25,7 +26,7 @@ def probe_host(output_dir: str, *, world_size: int | None = None) -> HostFacts:
         num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=_memory_bytes(),
         free_disk_bytes=shutil.disk_usage(existing_parent(target)).free,
-        output_dir_exists=target.is_dir(),
+        output_dir_exists=is_dir(target),
         world_size=world_size,
     )
 

@@ -48,7 +48,8 @@ class _Window:
     def __init__(self, path: Path, file: IO[bytes], on_bytes: Callable[[bytes], object] | None, chunk: int) -> None:
         self.path, self.file, self.on_bytes, self.chunk = path, file, on_bytes, chunk
         self.decode_text = codecs.getincrementaldecoder("utf-8")("strict").decode
-        self.decode_json = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
+        decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+        self.decode_json, self.scan_once = decoder.raw_decode, decoder.scan_once  # type: ignore[attr-defined]
         self.text = ""
         self.pos = self.byte = 0
         self.ascii = True
@@ -68,6 +69,9 @@ class _Window:
         self.skip()
         index = 0
         while index or self.char() != "]":  # after a comma an element must follow
+            for offset, size, value in self.run():
+                yield index, offset, size, value
+                index += 1
             offset, size, value = self.value()
             yield index, offset, size, value
             comma = _comma(self.text, self.pos)
@@ -89,6 +93,25 @@ class _Window:
         self.skip()
         if self.char():
             self.fail(f"{self.char()!r} after the end of the array", "nothing more")
+
+    def run(self) -> Iterator[tuple[int, int, object]]:
+        """Yield the objects from `pos` on that lie well inside an ASCII window, each with the comma behind it.
+
+        The usual case, without a call for each step. Stops in front of whatever needs a closer look.
+        """
+        text, pos, shift, scan = self.text, self.pos, self.byte - self.pos, self.scan_once
+        last = len(text) - TAIL if self.ascii else 0
+        try:
+            while text[pos : pos + 1] == "{":
+                value, end = scan(text, pos)
+                following = end + 2 if text[end : end + 2] == ", " else end + 1
+                if end > last or text[end] != "," or text[following] != "{":
+                    break
+                self.pos, self.byte = following, following + shift  # before the yield: a reader may stop here
+                yield pos + shift, end - pos, value
+                pos = following
+        except (ValueError, RecursionError, StopIteration, IndexError):
+            return  # `value` says what is wrong, or reads on
 
     def lines(self) -> Iterator[tuple[int, int, int, object]]:
         offset, size, value = self.value()

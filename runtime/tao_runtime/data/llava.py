@@ -6,7 +6,7 @@ import math
 import re
 from array import array
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from pydantic import JsonValue
@@ -66,6 +66,8 @@ SPECIAL_TOKEN = declare(
     source="the tokenizer reads them wherever they stand",
 )
 SPECIAL = re.compile(r"<\|[A-Za-z0-9_]+\|>")
+MEDIA_TAG = re.compile(r"<video>|<image>")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class ConversationFold:
@@ -103,8 +105,9 @@ class ConversationFold:
                 NO_ANSWER, "no gpt turn", "an answer to train on or to compare with", at=At(index, f"/{self.key}")
             )
         elif previous != "gpt":
-            saw = f"the last of {len(turns)} turns is {previous}"
-            findings.add(UNANSWERED, saw, "a gpt turn at the end", at=self._at(index, len(turns) - 1))
+            saw, at = f"the last of {len(turns)} turns is {previous}", self._at(index, len(turns) - 1)
+            fix, patch = "leave it out", {self.key: turns[:-1]}
+            findings.add(UNANSWERED, saw, "a gpt turn at the end", at=at, fix=fix, patch=patch)
 
     def _at(self, index: int, number: int, key: str = "") -> At:
         return At(index, f"/{self.key}/{number}{key}")
@@ -118,7 +121,11 @@ class ConversationFold:
         role = ROLES.get(name) if type(name) is str else None
         if role is None:
             saw = f"from: {quote(name)}" if "from" in turn else "no 'from'"
-            findings.add(BAD_TURN, saw, "human, gpt or system", at=self._at(index, number, "/from"))
+            at, want = self._at(index, number, "/from"), "human, gpt or system"
+            renamed = plain_turn(turn)
+            patch: dict[str, JsonValue] | None = {f"{self.key}/{number}": renamed} if renamed else None
+            fix = "write it as {from: human, gpt or system, value: text}" if renamed else None
+            findings.add(BAD_TURN, saw, want, at=at, fix=fix, patch=patch)
             return ""
         if type(text) is not str:
             saw = f"value: {quote(text)}" if "value" in turn else "no 'value'"
@@ -126,10 +133,14 @@ class ConversationFold:
             return ""
         size = len(text) if text.isascii() else _utf8_bytes(text)
         if size < 0:
-            findings.add(NOT_TEXT, quote(text), "text without lone surrogates", at=self._at(index, number))
+            fix, patch = "write U+FFFD in their place", {f"{self.key}/{number}/value": SURROGATE.sub("\ufffd", text)}
+            want = "text without lone surrogates"
+            findings.add(NOT_TEXT, quote(text), want, at=self._at(index, number), fix=fix, patch=patch)
             return ""
         if "<|" in text and (found := SPECIAL.search(text)):
-            findings.add(SPECIAL_TOKEN, found.group(), "plain text", at=self._at(index, number, "/value"))
+            fix, patch = "write &lt;| and |&gt;", {f"{self.key}/{number}/value": SPECIAL.sub(_escaped, text)}
+            at = self._at(index, number, "/value")
+            findings.add(SPECIAL_TOKEN, found.group(), "plain text", at=at, fix=fix, patch=patch)
         tags = text.count("<video>") + text.count("<image>") if "<" in text else 0
         self.text_bytes += size
         if role != "gpt":
@@ -137,9 +148,8 @@ class ConversationFold:
             return role
         self.answer_bytes += size
         if tags:
-            plain = text.replace("<video>", "&lt;video&gt;").replace("<image>", "&lt;image&gt;")
             fix = "write &lt;video&gt; or &lt;image&gt; where an answer speaks of the tag, or take it out"
-            patch: dict[str, JsonValue] = {f"{self.key}/{number}/value": plain}
+            patch = {f"{self.key}/{number}/value": MEDIA_TAG.sub(_escaped, text)}
             want = "media tags in human turns only"
             findings.add(TAG_IN_ANSWER, quote(text), want, at=self._at(index, number), fix=fix, patch=patch)
         if not text or text.isspace():
@@ -149,6 +159,42 @@ class ConversationFold:
 
     def finish(self, findings: Collector) -> None:
         """Nothing is left over."""
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "&lt;" + found.group()[1:-1] + "&gt;"
+
+
+def plain_turn(turn: Mapping[str, object]) -> dict[str, JsonValue] | None:
+    """Return a turn of another spelling as LLaVA writes it: role and content, Human, assistant; None: it is none."""
+    name, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
+    role = ROLES.get(name.strip().lower()) if type(name) is str else None
+    return {"from": role, "value": text} if role is not None and type(text) is str else None
+
+
+def keep_tags(turns: list[dict[str, object]], key: str, count: int) -> dict[str, JsonValue]:
+    """Return the patch that leaves the first `count` media tags outside answers, and escapes the rest."""
+    patch: dict[str, JsonValue] = {}
+    left = count
+
+    def escape_rest(found: re.Match[str]) -> str:
+        nonlocal left
+        left -= 1
+        return found.group() if left >= 0 else _escaped(found)
+
+    for number, turn in enumerate(turns):
+        if ROLES[str(turn["from"])] != "gpt":
+            old = str(turn["value"])
+            new = MEDIA_TAG.sub(escape_rest, old)
+            if new != old:
+                patch[f"{key}/{number}/value"] = new
+    return patch
+
+
+def put_tags(turns: list[dict[str, object]], key: str, tags: str) -> dict[str, JsonValue]:
+    """Return the patch that puts tags in front of the first question, where the loader puts their media."""
+    first = next(number for number, turn in enumerate(turns) if ROLES[str(turn["from"])] == "human")
+    return {f"{key}/{first}/value": f"{tags}\n{turns[first]['value']}"}
 
 
 def _utf8_bytes(text: str) -> int:
@@ -172,18 +218,25 @@ class VideoFpsFold:
 
     def __init__(self) -> None:
         self.fps = math.nan
+        self.said: dict[int, dict[str, list[float]]] = {}  # by record and key, where it is not one number for one video
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
         self.fps = math.nan
-        if not (record.get("video") or record.get("videos")):
+        named = record.get("video") or record.get("videos")
+        if not named:
             return
+        count = len(named) if type(named) is list else 1
+        for key in RATE_KEYS:
+            if rates := read_rates(record.get(key), count):
+                if key == "video_fps" and count == 1 and type(record[key]) is not list:
+                    self.fps = rates[0]
+                else:
+                    self.said.setdefault(index, {})[key] = rates
         value = record.get("video_fps")
-        if is_positive(value):
-            self.fps = float(value)  # type: ignore[arg-type]
+        if read_rates(value, count):
             return
-        if type(value) is list and value and all(is_positive(one) for one in value):
-            return  # one rate for each of several videos
         saw = f"video_fps: {quote(value)}" if "video_fps" in record else "no 'video_fps'"
+        saw += f" for {count} videos" if type(value) is list else ""
         findings.add(
             VIDEO_FPS,
             saw,
@@ -194,6 +247,15 @@ class VideoFpsFold:
 
     def finish(self, findings: Collector) -> None:
         """Nothing is left over."""
+
+
+RATE_KEYS: Final = ("video_fps", "fps")
+
+
+def read_rates(value: object, count: int) -> list[float]:
+    """Return the frame rate of each of `count` videos; [] if it is not that: one number for all, or one for each."""
+    values: list[Any] = value if type(value) is list else [value] * count
+    return [float(one) for one in values] if len(values) == count and all(map(is_positive, values)) else []
 
 
 def is_positive(value: object) -> bool:
@@ -215,6 +277,7 @@ class IdFold:
     def __init__(self) -> None:
         self.hashes = array("q")
         self.records = array("q")
+        self.repeated: set[int] = set()  # records that have the id of an earlier one
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
         value = record.get("id")
@@ -230,5 +293,12 @@ class IdFold:
             first = (
                 self.records[int(np.argmax(hashes == hashes[position]))] if findings.counts[DUPLICATE.name] < 20 else 0
             )
-            saw = f"the same id as record {first}"
-            findings.add(DUPLICATE, saw, "an id of its own", at=At(self.records[int(position)], "/id"))
+            saw, record = f"the same id as record {first}", self.records[int(position)]
+            self.repeated.add(record)
+            at, patch = At(record, "/id"), new_id(record)
+            findings.add(DUPLICATE, saw, "an id of its own", at=at, fix="give it another one", patch=patch)
+
+
+def new_id(record: int) -> dict[str, JsonValue]:
+    """Return the patch that names a record by its place."""
+    return {"id": f"record-{record}"}

@@ -16,29 +16,20 @@ from PIL import Image
 from tao_runtime.data.annotations import ColumnBuilder
 from tao_runtime.data.clip_set import Progress
 from tao_runtime.data.facts import DatasetFacts, MediaHeader
-from tao_runtime.data.fold import At, Collector, declare, quote
+from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.llava import ConversationFold
+from tao_runtime.data.parquet_rules import COLUMNS, NO_COLUMN, NO_PICTURE
+from tao_runtime.data.paths import is_file
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
 
-COLUMNS: Final = ("id", "image", "conversations")
 MARK: Final = "#"  # between a parquet file and a row: the path of a picture inside it
 BATCH_ROWS: Final = 64  # pictures are in the rows; this many are in memory at a time
-
-NO_COLUMN = declare(
-    "dataset/parquet-columns",
-    "error",
-    "A parquet file of conversations has the columns id, image and conversations.",
-    source="LLaVA-OneVision's own files",
-)
-NO_PICTURE = declare(
-    "dataset/parquet-image", "error", "A picture in a parquet file opens.", source="the loader opens it during the run"
-)
 
 
 def parquet_files(annotation: Path) -> list[Path]:
     """Return the parquet files of a data set, in order. Raises InputError if there are none."""
-    files = [annotation] if annotation.is_file() else sorted(annotation.rglob("*.parquet"))
+    files = [annotation] if is_file(annotation) else sorted(annotation.rglob("*.parquet"))
     if not files:
         raise InputError(f"{annotation}: no parquet file; want *.parquet with the columns {', '.join(COLUMNS)}")
     return files

@@ -11,10 +11,9 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Final
-
-import av
 
 from tao_runtime.data.facts import HostFacts
 from tao_runtime.data.host import DRIVER_TIMEOUT_S, existing_parent, probe_host
@@ -86,7 +85,7 @@ def probe_machine(folder: Path, *, imports: bool = True) -> MachineFacts:
         shared_bytes=shutil.disk_usage(SHARED).total if SHARED.is_dir() else None,
         open_files=_open_files(),
         codecs=tuple(name for name in CODECS if _decodes(name)),
-        av_version=av.__version__,
+        av_version=metadata.version("av"),
         folder=folder,
         write_error=write_error,
         write_bytes_per_s=speed,
@@ -137,6 +136,8 @@ def _open_files() -> tuple[int, int] | None:
 
 
 def _decodes(name: str) -> bool:
+    import av  # noqa: PLC0415 - 60 ms that a check, which has the rules about a machine too, does without
+
     try:
         av.codec.Codec(name, "r")
     except ValueError:  # what PyAV raises for a codec its FFmpeg does not have

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
-
-import av
-import av.error
-from PIL import Image
+from typing import TYPE_CHECKING, Final
 
 from tao_runtime.data.facts import MediaHeader, MediaKind
 from tao_runtime.data.fold import RuleInfo, declare
+from tao_runtime.data.header_pool import LIMIT_S, read_headers
 from tao_runtime.errors import Finding
 
+if TYPE_CHECKING:
+    from tao_runtime.data.header import Answer
+
+KEPT: Final = 1000  # headers written to the cache at a time
 MAX_ASPECT: Final = 200  # vision processors refuse more
 _DECODE = "the loader opens each medium during the run; a broken one ends it hours in"
 
@@ -31,6 +31,14 @@ ASPECT = declare(
     "No side of a picture is more than 200 times the other.",
     source="smart_resize of the image processors",
 )
+HEADER_TIMEOUT = declare(
+    "media/header-timeout",
+    "error",
+    "A header is read within 20 seconds: no stuck disk, no endless file.",
+    source=_DECODE,
+)
+HEADER_CRASH = declare("media/header-crash", "error", "No file ends the process that reads its header.", source=_DECODE)
+FAULTS: Final = {"empty": EMPTY, "unreadable": UNREADABLE, "timeout": HEADER_TIMEOUT, "crash": HEADER_CRASH}
 
 
 def cache_path() -> Path:
@@ -40,58 +48,32 @@ def cache_path() -> Path:
 
 
 def probe_header(path: Path, kind: MediaKind, *, where: str = "media") -> MediaHeader | Finding:
-    """Open one file and read its header; what is wrong with it comes back as a finding on the spec key `where`."""
+    """Read the header of one file in this process; what is wrong comes back as a finding on the spec key `where`."""
+    from tao_runtime.data.header import read_header  # noqa: PLC0415 - decoders, which a check leaves to its children
+
+    return _judge(str(path), kind, read_header(str(path), kind), where)
+
+
+def _judge(path: str, kind: MediaKind, answer: Answer, where: str) -> MediaHeader | Finding:
+    """Return a header in which nothing is wrong, or what is."""
 
     def refuse(rule: RuleInfo, saw: str, want: str) -> Finding:
-        return Finding(rule=rule.name, severity=rule.severity, where=where, file=str(path), saw=saw, want=want)
+        return Finding(rule=rule.name, severity=rule.severity, where=where, file=path, saw=saw, want=want)
 
     noun = "a video" if kind == "video" else "an image"
-    try:
-        size = path.stat().st_size
-        if not size:
-            return refuse(EMPTY, "0 bytes", f"{noun} file")
-        header, end = _video(path, size) if kind == "video" else (_image(path, size), 0)
-    except (av.error.FFmpegError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return refuse(UNREADABLE, f"not readable as {noun}: {_reason(error)}", f"{noun} that opens")
+    fault, text, values = answer
+    if values is None:
+        saw = f"not readable as {noun}: {text}" if fault == "unreadable" else text
+        return refuse(FAULTS[fault], saw, f"{noun} file" if fault == "empty" else f"{noun} that opens")
+    width, height, num_frames, fps, codec, size, end = values
     if end > size:
         return refuse(TRUNCATED, f"{size} bytes, and frames up to byte {end}", "the whole file")
-    if header.num_frames < 1 or (kind == "video" and header.fps <= 0) or header.width < 1 or header.height < 1:
-        saw = f"{header.num_frames} frames of {header.width}x{header.height} at {header.fps:g} per second"
+    if num_frames < 1 or (kind == "video" and fps <= 0) or width < 1 or height < 1:
+        saw = f"{num_frames} frames of {width}x{height} at {fps:g} per second"
         return refuse(NO_FRAMES, saw, "at least one frame, and a frame rate")
-    if max(header.width, header.height) > MAX_ASPECT * min(header.width, header.height):
-        return refuse(ASPECT, f"{header.width}x{header.height}", f"sides within {MAX_ASPECT}:1")
-    return header
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return (text.splitlines() or [type(error).__name__])[0].split(": '/")[0]
-
-
-def _video(path: Path, size: int) -> tuple[MediaHeader, int]:
-    """Return the header, and the byte at which the last indexed frame ends (0: the container has no index)."""
-    with av.open(str(path), metadata_errors="ignore") as container:
-        if not container.streams.video:
-            raise ValueError("it has no video stream")
-        stream = container.streams.video[0]
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
-        frames = stream.frames
-        if not frames and stream.duration and stream.time_base:
-            frames = round(float(stream.duration * stream.time_base) * rate)
-        if not frames:  # a raw stream says neither: count packets, still without decoding
-            frames = sum(1 for packet in container.demux(stream) if packet.size)
-        entries = stream.index_entries
-        end = max((one.pos + one.size for one in (entries[0], entries[-1])), default=0) if len(entries) else 0
-        width, height, codec = stream.codec_context.width, stream.codec_context.height, stream.codec_context.name
-    return MediaHeader(path, "video", width, height, frames, rate, codec, size), end
-
-
-def _image(path: Path, size: int) -> MediaHeader:
-    with Image.open(path) as image:
-        width, height = image.size
-        codec = (image.format or "").lower()
-        image.verify()  # reads the checks of the container, for instance of each PNG chunk; decodes no pixels
-    return MediaHeader(path, "image", width, height, 1, 0.0, codec, size)
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        return refuse(ASPECT, f"{width}x{height}", f"sides within {MAX_ASPECT}:1")
+    return MediaHeader(Path(path), kind, width, height, num_frames, fps, codec, size)
 
 
 def probe_media(
@@ -100,18 +82,24 @@ def probe_media(
     where: str = "media",
     cache: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    limit_s: float = LIMIT_S,
 ) -> tuple[MediaHeader | Finding, ...]:
-    """Probe files in order, over threads; `cache` is a file that remembers good headers (None: no memory)."""
-    with _remembered(cache) as store, ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) * 2)) as pool:
-        known = [store.get(path, kind) for path, kind in files]
-        todo = [(number, *files[number]) for number, header in enumerate(known) if header is None]
-        results: list[MediaHeader | Finding | None] = list(known)
-        fresh = pool.map(lambda job: probe_header(Path(job[1]), job[2], where=where), todo)
-        for done, ((number, *_), probed) in enumerate(zip(todo, fresh, strict=True)):
-            results[number] = probed
-            if progress is not None:
-                progress(done + 1)
-        store.put([result for number, *_ in todo if isinstance(result := results[number], MediaHeader)])
+    """Probe files in child processes; in order. `cache` is a file that remembers good headers (None: no memory)."""
+    with _remembered(cache) as store:
+        results: list[MediaHeader | Finding | None] = [store.get(path, kind) for path, kind in files]
+        todo = [(number, *files[number]) for number, header in enumerate(results) if header is None]
+        fresh: list[MediaHeader] = []
+        with closing(read_headers(todo, limit_s=limit_s)) as answers:
+            for done, (number, answer) in enumerate(answers, 1):
+                path, kind = files[number]
+                results[number] = probed = _judge(path, kind, answer, where)
+                if isinstance(probed, MediaHeader):
+                    fresh.append(probed)
+                if len(fresh) >= KEPT or done == len(todo):  # an interrupted scan is not lost
+                    store.put(fresh)
+                    fresh = []
+                if progress is not None:
+                    progress(done)
     return tuple(result for result in results if result is not None)
 
 

@@ -9,13 +9,17 @@ from typing import Final
 
 import numpy as np
 
+from tao_runtime.data import parquet_rules as _parquet  # noqa: F401 - declares its rules
 from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, Scan, locate, scan_annotations
 from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
-from tao_runtime.data.llava_parquet import probe_llava_parquet
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.paths import exists, is_dir, is_file
+from tao_runtime.data.rates import compare_rates, with_rates
+from tao_runtime.data.references import SUFFIXES
 from tao_runtime.data.same_content import same_content
+from tao_runtime.data.scan_memory import recall, remember
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.data.video_folder import probe_video_folder
 from tao_runtime.data.video_jsonl import probe_video_jsonl
@@ -26,15 +30,16 @@ from tao_runtime.spec.base import DatasetRef, Spec
 # (what is being read, how much of it is done)
 Progress = Callable[[str, int], None]
 
-FPS_TOLERANCE: Final = 0.01
-SUFFIXES: Final = {
-    "video": (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
-    "image": (".jpg", ".jpeg", ".png", ".webp", ".bmp"),
-}
+
+def _probe_parquet(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
+    from tao_runtime.data.llava_parquet import probe_llava_parquet  # noqa: PLC0415 - 100 ms that most checks do without
+
+    return probe_llava_parquet(ref, progress)
+
 
 # How data sets are laid out that are not annotation files of conversations.
 FORMATS: Final[dict[str, Callable[[DatasetRef, Progress | None], DatasetFacts]]] = {
-    "llava-parquet": probe_llava_parquet,
+    "llava-parquet": _probe_parquet,
     "videophy2": probe_videophy2,
     "video-jsonl": probe_video_jsonl,
     "video-folder": probe_video_folder,
@@ -51,12 +56,6 @@ NO_RECORDS = declare(
 )
 NO_ROOT = declare(
     "dataset/media-root-missing", "error", "The media root is a directory.", source="seed guide: datasets"
-)
-FPS_DIFFERS = declare(
-    "dataset/video-fps-differs",
-    "warning",
-    "`video_fps` is within 1 % of the rate in the file's header.",
-    source="frame times are computed from it: a wrong rate gives wrong times",
 )
 NOT_WRITABLE = declare("host/output-dir", "error", "The output directory can be written.", source="every run writes")
 
@@ -97,6 +96,8 @@ def probe_dataset(
         return FORMATS[ref.format](ref, progress)
     if ref.label == MEDIA_LABEL and not ref.annotation.endswith((".json", ".jsonl")):
         return _probe_folder(ref, progress)
+    if not folds and (known := recall(ref, *locate(ref), scans_path())) is not None:
+        return known
     seen = (lambda count: progress(f"{ref.label} records", count)) if progress else None
     scan = scan_annotations(ref, conversation_key=ref.conversation_key, folds=folds, progress=seen)
     opened = (lambda count: progress(f"{ref.label} media", count)) if progress else None
@@ -105,11 +106,22 @@ def probe_dataset(
     broken = [result for result in results if isinstance(result, Finding)]
     if not len(scan.columns):
         scan.findings.add(NO_RECORDS, "0 records", "at least one", at=At())
-    _compare_fps(scan, media)
-    whole = () if scan.media_root.is_dir() else (_no_root(ref, scan.media_root),)
-    found = (*whole, *scan.findings.findings(), *_cap(broken, scan, media))
+    compare_rates(scan, media)
+    whole = () if is_dir(scan.media_root) else (_no_root(ref, scan.media_root),)
+    own = with_rates(scan.findings.findings(), scan, media)
+    found = (*whole, *own, *_cap(broken, scan, media))
     columns = _without(scan.columns, media)
-    return DatasetFacts(ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found, cuts=scan.cuts)
+    facts = DatasetFacts(
+        ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found, cuts=scan.cuts
+    )
+    if not folds:
+        remember(ref, facts, [path for path, _ in scan.files], scans_path())
+    return facts
+
+
+def scans_path() -> Path:
+    """Where scans are remembered: beside the headers."""
+    return cache_path().with_name("scans")
 
 
 def _no_root(ref: DatasetRef, root: Path) -> Finding:
@@ -159,35 +171,13 @@ def _cap(broken: list[Finding], scan: Scan, media: tuple[MediaHeader | None, ...
     return tuple(out)
 
 
-def _compare_fps(scan: Scan, media: tuple[MediaHeader | None, ...]) -> None:
-    """Compare what records say of their video's rate with the header."""
-    header_fps = np.array([header.fps if header else np.nan for header in media] or [np.nan])
-    start = scan.columns.media_start
-    single = np.flatnonzero((np.diff(start) == 1) & np.isfinite(scan.fps))
-    if not len(single):
-        return
-    actual = header_fps[scan.columns.media_index[start[single]]]
-    wrong = np.abs(scan.fps[single] - actual) > FPS_TOLERANCE * actual  # NaN (not probed) compares false
-    for position in np.flatnonzero(wrong).tolist():
-        record = int(single[position])
-        rate = float(actual[position])
-        scan.findings.add(
-            FPS_DIFFERS,
-            f"video_fps: {scan.fps[record]:g}, and {rate:g} in the file",
-            "the rate in the file",
-            at=At(record, "/video_fps"),
-            fix=f"set it to {rate:g}",
-            patch={"video_fps": rate},
-        )
-
-
 def _probe_folder(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
     """Look at one media file, or at every media file of a folder: a dataset without annotations."""
     path = Path(ref.annotation)
-    if not path.exists():
+    if not exists(path):
         raise InputError(f"{path}: does not exist; want a media file, a folder of them, or an annotation file")
-    names = [path] if path.is_file() else sorted(one for one in path.iterdir() if one.is_file())
-    unnamed: MediaKind | None = "video" if path.is_file() else None  # a file that was asked for is tried in any case
+    names = [path] if is_file(path) else sorted(one for one in path.iterdir() if is_file(one))
+    unnamed: MediaKind | None = "video" if is_file(path) else None  # a file that was asked for is tried in any case
     files = [(str(one), kind) for one in names if (kind := _kind(one) or unnamed) is not None]
     findings = Collector(where=ref.annotation_key, file=str(path))
     if not files:
@@ -223,9 +213,9 @@ def _output_dir(spec: Spec) -> tuple[Finding, ...]:
     if not target:
         return ()  # the spec layer asks for it
     nearest = existing_parent(Path(target))
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+    if is_dir(nearest) and os.access(nearest, os.W_OK | os.X_OK):
         return ()
-    saw = "a file" if nearest.is_file() else f"{nearest} cannot be written by this user"
+    saw = "a file" if is_file(nearest) else f"{nearest} cannot be written by this user"
     return (_finding(NOT_WRITABLE.name, "results_dir", target, saw, "a directory that can be made and written"),)
 
 

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from tao_runtime.data.captions import caption_of
 from tao_runtime.data.llava_parquet import parquet_sha256, read_row
+from tao_runtime.data.t5 import find_embedding
 from tao_runtime.data.video_folder import folder_sha256, read_clip, read_file
+from tao_runtime.data.video_jsonl import embedding_stem
 from tao_runtime.data.videophy2 import read_entry, videophy2_sha256
 from tao_runtime.errors import InputError
 
@@ -28,10 +30,20 @@ def read_json_record(annotation: Path, offset: int, size: int) -> Mapping[str, o
     return value
 
 
+def _read_row(annotation: Path, offset: int, size: int) -> Mapping[str, object]:
+
+    return read_row(annotation, offset, size)
+
+
+def _parquet_sha256(annotation: Path) -> str:
+
+    return parquet_sha256(annotation)
+
+
 READERS: Final[dict[str, Callable[[Path, int, int], Mapping[str, object]]]] = {
     "llava": read_json_record,
     "video-jsonl": read_json_record,
-    "llava-parquet": read_row,
+    "llava-parquet": _read_row,
     "videophy2": read_entry,
     "video-folder": read_clip,
 }
@@ -45,7 +57,7 @@ def _file_sha256(annotation: Path) -> str:
 DIGESTS: Final[dict[str, Callable[[Path], str]]] = {
     "llava": _file_sha256,
     "video-jsonl": _file_sha256,
-    "llava-parquet": parquet_sha256,
+    "llava-parquet": _parquet_sha256,
     "videophy2": videophy2_sha256,
     "video-folder": folder_sha256,
 }
@@ -99,7 +111,9 @@ def read_caption(place: ClipPlace, position: int, window: int) -> ClipText:
     caption = caption_of(windows[window]) if isinstance(windows, list) else None
     if caption is None:
         raise InputError(f"{place.annotation}: window {window} of {place.file[position]} has no caption")
-    return ClipText(caption.text, caption.structured)
+    stem = embedding_stem(place.annotation, str(record["vision_path"]), window)
+    embedding = find_embedding(stem.parent, stem.name)
+    return ClipText(caption.text, caption.structured, str(embedding) if embedding else None)
 
 
 def read_record(layout: str, annotation: Path, offset: int, size: int) -> Mapping[str, object]:

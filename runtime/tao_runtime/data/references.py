@@ -6,13 +6,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from pydantic import JsonValue
 
 from tao_runtime.data.facts import MediaKind
 from tao_runtime.data.fold import At, Collector, RuleInfo, declare, quote
-from tao_runtime.data.llava import MEDIA_KEYS, VIDEO_KEYS, ConversationFold
+from tao_runtime.data.llava import MEDIA_KEYS, VIDEO_KEYS, ConversationFold, keep_tags, put_tags
+from tao_runtime.data.paths import can_be_path
 
 _ROOT = "a record must not read outside the media root that the spec names"
 
+SUFFIXES: Final = {
+    "video": (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"),
+    "image": (".jpg", ".jpeg", ".png", ".webp", ".bmp"),
+}
+WRONG_KEY = declare(
+    "dataset/media-key",
+    "error",
+    "A video is under `video` and a picture under `image`: the key decides how a file is opened.",
+    source="LLaVA conversation format",
+)
 MIXED = declare(
     "dataset/media-mixed", "error", "A record has one kind of media under one key.", source="LLaVA conversation format"
 )
@@ -55,7 +69,7 @@ class MediaFold:
         self.turns = turns  # has seen the record before this fold does
         self.files: list[tuple[str, MediaKind]] = []
         self.current: list[int] = []
-        self._known: dict[tuple[str, MediaKind], int | _Refused] = {}
+        self.known: dict[MediaKind, dict[str, int | _Refused]] = {"video": {}, "image": {}}  # kind -> name as written
         self._by_path: dict[tuple[str, MediaKind], int] = {}
         self._listed: dict[str, dict[str, bool] | None] = {}  # directory -> name -> is a link; None: outside the root
 
@@ -69,8 +83,11 @@ class MediaFold:
             value = record[keys[0]]
             kind: MediaKind = "video" if keys[0] in VIDEO_KEYS else "image"
             names = value if type(value) is list else [value]
+            if wrong := self._other_kind(names, kind):
+                self._key(index, record, keys[0], wrong, findings)
+                return
             for name in names:
-                known = self._known.get((name, kind)) if type(name) is str else None
+                known = self.known[kind].get(name) if type(name) is str else None
                 if type(known) is int:
                     self.current.append(known)
                 else:
@@ -79,21 +96,54 @@ class MediaFold:
         else:
             num_media = 0
         if self.turns.num_tags != num_media and self.turns.num_turns:
-            self._tags(num_media, findings, index)
+            turns: list[dict[str, object]] = record[self.turns.key]  # type: ignore[assignment]  # they passed
+            self._tags(index, turns, "image" if keys and keys[0] not in VIDEO_KEYS else "video", num_media, findings)
 
-    def _tags(self, num_media: int, findings: Collector, index: int) -> None:
+    def _tags(
+        self, index: int, turns: list[dict[str, object]], kind: MediaKind, num_media: int, findings: Collector
+    ) -> None:
         tags = self.turns.num_tags
-        saw = f"{tags} media tags for {num_media} media"
-        rule = MORE_TAGS if tags > num_media else FEWER_TAGS
-        findings.add(rule, saw, "one <video> or <image> tag for each medium", at=At(index, f"/{self.turns.key}"))
+        saw, want = f"{tags} media tags for {num_media} media", "one <video> or <image> tag for each medium"
+        at, key = At(index, f"/{self.turns.key}"), self.turns.key
+        if tags < num_media:
+            patch = put_tags(turns, key, f"<{kind}>" * (num_media - tags))
+            fix = "put the tag in front of the question"
+            findings.add(FEWER_TAGS, saw, want, at=at, fix=fix, patch=patch)
+        elif num_media:
+            patch = keep_tags(turns, key, num_media)
+            fix = "write &lt;video&gt; or &lt;image&gt; where a question speaks of the tag"
+            findings.add(MORE_TAGS, saw, want, at=at, fix=fix, patch=patch)
+        else:
+            findings.add(MORE_TAGS, saw, want, at=at, fix="name the medium, or take the tag out")
+
+    def _other_kind(self, names: list[object], kind: MediaKind) -> str:
+        """Return a file of the other kind, by its suffix; one that was found before is of its own."""
+        known, other = self.known[kind], SUFFIXES["image" if kind == "video" else "video"]
+        strange = [name for name in names if type(name) is str and name not in known and name.lower().endswith(other)]
+        return strange[0] if strange else ""
+
+    def _key(self, index: int, record: Mapping[str, object], key: str, name: str, findings: Collector) -> None:
+        """Say that a key of one kind names a medium of the other."""
+        own, other = ("video", "image") if key in VIDEO_KEYS else ("image", "video")
+        to = other + ("s" if key.endswith("s") else "")
+        patch: dict[str, JsonValue] = {key: None, to: record[key]}  # type: ignore[dict-item]
+        turns = record.get(self.turns.key)
+        if type(turns) is list and self.turns.num_turns:
+            for number, turn in enumerate(turns):
+                if f"<{own}>" in turn["value"]:
+                    patch[f"{self.turns.key}/{number}/value"] = turn["value"].replace(f"<{own}>", f"<{other}>")
+        at = At(index, f"/{key}")
+        findings.add(
+            WRONG_KEY, f"{key}: {quote(name)}", f"it under {to}", at=at, fix=f"rename the key to {to}", patch=patch
+        )
 
     def _one(self, name: object, kind: MediaKind, findings: Collector, at: At) -> None:
         if type(name) is not str or not name:
             findings.add(NOT_PATH, quote(name), "a path relative to the media root", at=at)
             return
-        known = self._known.get((name, kind))
+        known = self.known[kind].get(name)
         if known is None:
-            known = self._known[name, kind] = self._resolve(name, kind)
+            known = self.known[kind][name] = self._resolve(name, kind)
         if isinstance(known, int):
             self.current.append(known)
         else:
@@ -102,7 +152,7 @@ class MediaFold:
     def _resolve(self, name: str, kind: MediaKind) -> int | _Refused:
         missing = _Refused(MISSING, f"{quote(name)} is not a file in {self.root}", "a file")
         outside = _Refused(OUTSIDE, f"{quote(name)} leads out of {self.root}", "a path inside the media root")
-        if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
+        if not can_be_path(name):
             return missing
         full = os.path.join(self.root, name)  # noqa: PTH118 - once per distinct name: Path costs 5x
         if ".." in name.split("/"):

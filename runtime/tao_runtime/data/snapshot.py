@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tao_runtime.data.commit import hash_files
 from tao_runtime.data.digest import weights_digest
 from tao_runtime.data.facts import ModelFacts, VisionGeometry
+from tao_runtime.data.paths import is_dir, is_file
 from tao_runtime.spec.base import ModelRef
 
 TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -19,6 +23,8 @@ MAX_HEADER_BYTES: Final = 100_000_000  # the safetensors format refuses longer h
 _WEIGHTS = "model.safetensors"
 _STEMS: Final = ("model", "diffusion_pytorch_model")  # of transformers and of diffusers
 PIPELINE, NETWORK = "model_index.json", "transformer"  # a folder of diffusers, and the network in it
+SHARDED, CONTENTS = "model", "contents.json"  # weights in torch's distributed layout, and their table of contents
+VIDEO_TOKENIZER = "vae"  # and beside it
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -37,7 +43,7 @@ def hub_cache() -> Path:
 def has_token() -> bool:
     """Tell whether a hub token is there. Its value is not read."""
     file = Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token")
-    return any(os.environ.get(name) for name in TOKEN_VARIABLES) or file.is_file()
+    return any(os.environ.get(name) for name in TOKEN_VARIABLES) or is_file(file)
 
 
 def local_directory(ref: ModelRef) -> Path | None:
@@ -45,16 +51,16 @@ def local_directory(ref: ModelRef) -> Path | None:
     path = Path(ref.location)
     if not ref.location:  # Path("") is the working directory
         return None
-    if path.is_dir():
+    if is_dir(path):
         return path
     if ref.location.count("/") != 1 or ref.location.startswith((".", "/", "~")):
         return None
     folder = hub_cache() / ("models--" + ref.location.replace("/", "--"))
     revision = ref.revision or "main"
     pointer = folder / "refs" / revision
-    commit = pointer.read_text().strip() if pointer.is_file() else revision
+    commit = pointer.read_text().strip() if is_file(pointer) else revision
     snapshot = folder / "snapshots" / commit
-    return snapshot if snapshot.is_dir() else None
+    return snapshot if is_dir(snapshot) else None
 
 
 def probe_model(ref: ModelRef) -> ModelFacts:
@@ -70,15 +76,18 @@ def probe_model(ref: ModelRef) -> ModelFacts:
             None,
             VisionGeometry(),
             has_token=has_token(),
-            is_file=Path(ref.location).is_file(),
+            is_file=is_file(Path(ref.location)),
         )
-    is_adapter = (directory / _ADAPTER).is_file()
+    is_adapter = is_file(directory / _ADAPTER)
     missing: list[str] = []
     folder = network_folder(directory)
     config = read_json(folder / (_ADAPTER if is_adapter else "config.json"), missing)
-    shards = [_ADAPTER_WEIGHTS] if is_adapter else _shards(folder, missing)
+    is_sharded = not is_adapter and (folder / SHARDED / CONTENTS).is_file()
+    shards = [_ADAPTER_WEIGHTS] if is_adapter else [] if is_sharded else _shards(folder, missing)
     sizes = [_tensor_sizes(folder / name, missing) for name in shards]
-    if not is_adapter and folder == directory and not (directory / "tokenizer.json").is_file():
+    if is_sharded:
+        sizes = [_contents_sizes(folder / SHARDED, missing)]
+    if not is_adapter and folder == directory and not is_file(directory / "tokenizer.json"):
         missing.append("tokenizer.json")
     whole = bool(sizes) and None not in sizes
     counted = [size for size in sizes if size is not None]
@@ -93,20 +102,21 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         missing=tuple(missing),
         has_token=has_token(),
         is_adapter=is_adapter,
-        weights_sha256=weights_digest(folder, shards) if whole else None,
+        weights_sha256=_digest(folder, shards, is_sharded=is_sharded) if whole else None,
         text_length=_text_length(directory),
+        tokenizer=read_json(directory / VIDEO_TOKENIZER / "config.json"),
     )
 
 
 def network_folder(directory: Path) -> Path:
     """Return the folder of a model's configuration and weights: inside of a pipeline, or the folder itself."""
-    return directory / NETWORK if (directory / PIPELINE).is_file() else directory
+    return directory / NETWORK if is_file(directory / PIPELINE) else directory
 
 
 def tokenizer_folder(directory: Path) -> Path:
     """Return the folder of a text encoder's tokenizer: the encoder's own, or the one beside it in a pipeline."""
     beside = directory.parent / "tokenizer"
-    return beside if not (directory / _TOKENIZER_CONFIG).is_file() and beside.is_dir() else directory
+    return beside if not is_file(directory / _TOKENIZER_CONFIG) and is_dir(beside) else directory
 
 
 def _text_length(directory: Path) -> int | None:
@@ -136,7 +146,7 @@ def _shards(directory: Path, missing: list[str]) -> list[str]:
     """Return the names of the weight files that a snapshot must have."""
     stem = next((stem for stem in _STEMS if any(directory.glob(f"{stem}.safetensors*"))), None)
     index = f"{stem}.safetensors.index.json"
-    if stem is None or not (directory / index).is_file():
+    if stem is None or not is_file(directory / index):
         return [f"{stem}.safetensors" if stem else _WEIGHTS]
     names = read_json(directory / index, missing).get("weight_map")
     if not isinstance(names, dict) or not names:
@@ -166,6 +176,56 @@ def _tensor_sizes(path: Path, missing: list[str]) -> tuple[int, int] | None:
     return parameters, end
 
 
+def write_contents(folder: Path, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Write the table of contents of a folder of torch's distributed layout, whose own is a pickle."""
+    names = [path.name for path in folder.iterdir() if path.is_file() and path.name != CONTENTS]
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha} for name, sha in _hashed(folder, names)}
+    table = {name: [code, list(shape)] for name, (code, shape) in tensors.items()}
+    text = json.dumps({"schema": "tao-run/contents/1", "tensors": table, "files": files}, indent=1)
+    (folder / CONTENTS).write_text(text)
+
+
+def _hashed(folder: Path, names: list[str]) -> list[tuple[str, str]]:
+    return sorted(hash_files(folder, names).items())
+
+
+_BITS: Final = re.compile(r"\d+$")
+
+
+def _contents_sizes(folder: Path, missing: list[str]) -> tuple[int, int] | None:
+    """Return (parameters, bytes) by the table of contents; every file that it names must be there, with its size."""
+    table = read_json(folder / CONTENTS, missing)
+    try:
+        files = {str(name): int(each["bytes"]) for name, each in table["files"].items()}  # type: ignore[attr-defined]
+        tensors = [(str(code), math.prod(shape)) for code, shape in table["tensors"].values()]  # type: ignore[attr-defined]
+        num_bytes = sum(count * _code_bytes(code) for code, count in tensors)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        missing.append(f"{CONTENTS} (not a table of contents)")
+        return None
+    for name, size in files.items():
+        path = folder / name
+        if not path.is_file():
+            missing.append(f"{SHARDED}/{name}")
+        elif path.stat().st_size != size:
+            missing.append(f"{SHARDED}/{name} (truncated)")
+        else:
+            continue
+        return None
+    return sum(count for _, count in tensors), num_bytes
+
+
+def _code_bytes(code: str) -> int:
+    bits = _BITS.search(code)
+    return int(bits.group()) // 8 if bits else 1
+
+
+def _digest(folder: Path, shards: list[str], *, is_sharded: bool) -> str | None:
+    """Return a digest of the weights; the table of contents has the sha256 of every file."""
+    if not is_sharded:
+        return weights_digest(folder, shards)
+    return hashlib.sha256((folder / SHARDED / CONTENTS).read_bytes()).hexdigest()
+
+
 def read_geometry(directory: Path, config: Mapping[str, object]) -> VisionGeometry:
     """Return how the model's own files cut media; a key that no file has keeps its default."""
     joint = read_json(directory / "processor_config.json")
@@ -190,7 +250,7 @@ def read_geometry(directory: Path, config: Mapping[str, object]) -> VisionGeomet
         for key, value in (("mean", both.get("image_mean")), ("std", both.get("image_std")))
         if isinstance(value, list) and len(value) == 3 and all(type(one) in (int, float) for one in value)
     }
-    return VisionGeometry(**numbers, **triples)  # type: ignore[arg-type]
+    return VisionGeometry(**numbers, **triples, processor=str(video.get("video_processor_type", "")))  # type: ignore[arg-type]
 
 
 def _table(tree: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tao_runtime.data.numpy_pickle import UnsafePickleError, read_arrays
+from tao_runtime.data.paths import is_file
 
 MAX_TOKENS: Final = 512
 WIDTH: Final = 1024
 TENSOR: Final = "t5_xxl"
-CAPTION_KEY: Final = "caption_sha256"  # in the metadata: which text was embedded
+# In the metadata: which text was embedded, by which encoder (its name, and the digest of its weights), from which file.
+CAPTION_KEY: Final = "caption_sha256"
+ENCODER_KEY, ENCODER_HASH_KEY, SOURCE_KEY = "encoder", "encoder_sha256", "converted_from"
 SUFFIXES: Final = (".safetensors", ".pickle")  # in this order of preference
 _MAX_HEADER: Final = 1 << 20
 
@@ -36,6 +39,22 @@ class Embedding:
 
     values: npt.NDArray[np.float16]  # [tokens, 1024]
     caption_sha256: str | None  # None: the file does not say
+    encoder: Encoder | None = None
+    source: str | None = None  # name of the file that it was converted from
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Whose states they are."""
+
+    name: str  # hub id or folder, as it was given
+    sha256: str | None  # of its weights; None: not known
+
+    def is_same(self, other: Encoder) -> bool:
+        """By weights where both are known: the same encoder lies in many places."""
+        if self.sha256 is not None and other.sha256 is not None:
+            return self.sha256 == other.sha256
+        return self.name == other.name
 
 
 def caption_hash(text: str) -> str:
@@ -45,7 +64,7 @@ def caption_hash(text: str) -> str:
 
 def find_embedding(folder: Path, stem: str) -> Path | None:
     """Return the embedding file of a clip, the safe format first."""
-    return next((path for suffix in SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()), None)
+    return next((path for suffix in SUFFIXES if is_file(path := folder / f"{stem}{suffix}")), None)
 
 
 def read_embedding(path: Path) -> Embedding:
@@ -55,27 +74,50 @@ def read_embedding(path: Path) -> Embedding:
     except OSError as error:
         raise EmbeddingError(error.strerror or str(error)) from None
     if path.suffix == ".safetensors":
-        values, caption = _safetensors(data)
+        values, metadata = _safetensors(data)
     else:
-        values, caption = _pickle(data), None
-    if values.ndim == 3 and values.shape[0] == 1:
-        values = values[0]
+        values, metadata = _pickle(data), {}
+    check_embedding(values := _flat(values))
+    name = metadata.get(ENCODER_KEY)
+    encoder = Encoder(name, metadata.get(ENCODER_HASH_KEY)) if name else None
+    return Embedding(values, metadata.get(CAPTION_KEY), encoder, metadata.get(SOURCE_KEY))
+
+
+def _flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values[0] if values.ndim == 3 and values.shape[0] == 1 else values
+
+
+def check_embedding(values: npt.NDArray[Any]) -> None:
+    """Raise EmbeddingError for what is no embedding."""
     if values.ndim != 2 or values.shape[1] != WIDTH or not 0 < values.shape[0] <= MAX_TOKENS:
         raise EmbeddingError(f"shape {list(values.shape)}; want [1 to {MAX_TOKENS}, {WIDTH}]")
     if values.dtype != np.float16:
         raise EmbeddingError(f"type {values.dtype}; want float16")
     if not np.isfinite(values).all():
         raise EmbeddingError("values that are not finite; want finite numbers")
-    return Embedding(values, caption)
 
 
-def write_embedding(path: Path, values: npt.NDArray[np.float16], *, caption: str) -> None:
-    """Write an embedding with the hash of its caption, whole or not at all."""
+def write_embedding(
+    path: Path,
+    values: npt.NDArray[np.float16],
+    *,
+    caption: str,
+    encoder: Encoder | None = None,
+    source: str | None = None,
+) -> None:
+    """Write an embedding with the hash of its caption and whose it is, whole or not at all."""
     values = np.ascontiguousarray(values, dtype=np.float16)
+    given = {
+        CAPTION_KEY: caption_hash(caption),
+        ENCODER_KEY: encoder.name if encoder else None,
+        ENCODER_HASH_KEY: encoder.sha256 if encoder else None,
+        SOURCE_KEY: source,
+    }
+    metadata = {name: value for name, value in given.items() if value is not None}
     tensor = {"dtype": "F16", "shape": list(values.shape), "data_offsets": [0, values.nbytes]}
-    header = json.dumps({"__metadata__": {CAPTION_KEY: caption_hash(caption)}, TENSOR: tensor}).encode()
+    header = json.dumps({"__metadata__": metadata, TENSOR: tensor}).encode()
     header += b" " * (-len(header) % 8)
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(struct.pack("<Q", len(header)) + header + values.tobytes())
     temporary.replace(path)
 
@@ -87,18 +129,18 @@ def padded(values: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
     return out
 
 
-def _safetensors(data: bytes) -> tuple[npt.NDArray[Any], str | None]:
+def _safetensors(data: bytes) -> tuple[npt.NDArray[Any], dict[str, str]]:
     try:
         (length,) = struct.unpack_from("<Q", data)
         if length > _MAX_HEADER:
             raise EmbeddingError("not a safetensors file")
         header = json.loads(data[8 : 8 + length])
-        caption = header.pop("__metadata__", {}).get(CAPTION_KEY)
+        metadata = {str(name): str(value) for name, value in header.pop("__metadata__", {}).items()}
         (tensor,) = header.values()
         first, last = tensor["data_offsets"]
         dtype = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}[tensor["dtype"]]
         raw = data[8 + length + first : 8 + length + last]
-        return np.frombuffer(raw, dtype=dtype).reshape(tensor["shape"]), caption
+        return np.frombuffer(raw, dtype=dtype).reshape(tensor["shape"]), metadata
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, EmbeddingError):
             raise

@@ -121,26 +121,3 @@ def bound_tokens(
     turns = int(dataset.columns.num_turns[record]) + bool(system_prompt)
     text = int(dataset.columns.text_bytes[record]) + len(system_prompt.encode())
     return visual, visual + text + turns * TURN_OVERHEAD + steps * STEP_OVERHEAD + 2 * len(layouts)
-
-
-def longest_record(
-    train: DatasetFacts | None, geometry: VisionGeometry, sampling: SamplingPlan, system_prompt: str
-) -> tuple[int | None, int | None]:
-    """Return the upper bound of the longest record, and its index.
-
-    Records that name the same media differ only in text, so only the longest text of each group is looked at.
-    """
-    if train is None or train.num_records == 0:
-        return None, None
-    columns = train.columns
-    longest_text: dict[bytes, int] = {}
-    for record in columns.usable.nonzero()[0].tolist():
-        key = columns.media_of(record).tobytes()
-        best = longest_text.get(key)
-        if best is None or columns.text_bytes[record] > columns.text_bytes[best]:
-            longest_text[key] = record
-    bounds = (
-        (bound_tokens(train, record, sampling=sampling, geometry=geometry, system_prompt=system_prompt)[1], record)
-        for record in longest_text.values()
-    )
-    return max(bounds, default=(None, None))

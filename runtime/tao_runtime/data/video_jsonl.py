@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tao_runtime.data.captions import KEYS, caption_of
 from tao_runtime.data.clip_set import BAD_WINDOW, MALFORMED, NO_CAPTION, OUTSIDE, TO_THE_END, ClipSet, Progress, Row
 from tao_runtime.data.clips import Window
+from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.json_stream import iter_array
+from tao_runtime.data.paths import can_be_path
+from tao_runtime.data.t5 import find_embedding
 from tao_runtime.spec.base import DatasetRef
 
 
@@ -19,22 +22,43 @@ def probe_video_jsonl(ref: DatasetRef, progress: Progress | None = None) -> Data
     """Read every record and every clip's header. Raises InputError if the file cannot be read at all."""
     annotation, digest = Path(ref.annotation), hashlib.sha256()
     clips = ClipSet(ref, annotation, Path(ref.media) if ref.media else annotation.parent)
+    embeddings = EmbeddingFold(clips.findings)
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         clips.findings.failed = False
         windows = _windows(index, record, clips.findings) if isinstance(record, dict) else []
         file = _file(index, record, clips) if isinstance(record, dict) else None
+        embedded = isinstance(record, dict) and file is not None and _embedded(index, annotation, record, embeddings)
         if not isinstance(record, dict):
             clips.findings.add(MALFORMED, quote(record), "an object", at=At(index))
         usable = not clips.findings.failed and bool(windows)
-        clips.rows.append(Row(file or clips.root, windows, offset, size, usable))
+        clips.rows.append(Row(file or clips.root, windows, offset, size, usable, embedded))
         if progress is not None and not index % 1000:
             progress(f"{ref.label} records", index)
-    return clips.facts(digest.hexdigest(), progress)
+    return clips.facts(digest.hexdigest(), progress, encoders=embeddings.finish())
+
+
+def embedding_stem(annotation: Path, vision_path: str, window: int) -> Path:
+    """Return where the embedding of a window's caption is, without its suffix: beside the file, as the clips lie."""
+    path = PurePath(vision_path)
+    inside = PurePath(path.name) if path.is_absolute() or ".." in path.parts else path
+    return annotation.parent / EMBEDDINGS / inside.with_suffix("") / f"w{window}"
+
+
+def _embedded(index: int, annotation: Path, record: Mapping[str, object], embeddings: EmbeddingFold) -> bool:
+    """Whether every window of a record has the embedding of its caption; those that are there are judged."""
+    windows = record.get("t2w_windows")
+    found = []
+    for number, item in enumerate(windows if isinstance(windows, list) else ()):
+        caption = caption_of(item) if isinstance(item, dict) else None
+        stem = embedding_stem(annotation, str(record["vision_path"]), number)
+        path = find_embedding(stem.parent, stem.name)
+        found.append(embeddings.see(index, path, caption.text if caption else "", annotation))
+    return bool(found) and all(found)
 
 
 def _file(index: int, record: Mapping[str, object], clips: ClipSet) -> Path | None:
     name = record.get("vision_path")
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or not can_be_path(name):
         clips.findings.add(MALFORMED, f"vision_path: {quote(name)}", "the path of a clip", at=At(index, "/vision_path"))
         return None
     if "://" in name:

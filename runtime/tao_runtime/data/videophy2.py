@@ -1,4 +1,8 @@
-"""The VideoPhy-2 layout: a folder with meta.json, media/<id>.mp4 and text/<id>.json, one conversation a clip."""
+"""The VideoPhy-2 layout: a folder with meta.json, media/ and text/, one conversation a clip.
+
+Upstream's own preparation writes entries {id, media, conversation}, and turns of role and content, content as a list of
+parts (cosmos-framework, scripts/reasoner/prepare_videophy2_from_hf.py).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from tao_runtime.data.fold import At, Collector, declare, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import ConversationFold, IdFold
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.paths import is_dir
 from tao_runtime.data.references import MediaFold
 from tao_runtime.errors import Finding
 from tao_runtime.spec.base import DatasetRef
@@ -34,7 +39,7 @@ BAD_ENTRY = declare(
 
 def meta_of(folder: Path) -> Path:
     """Return the annotation file of a folder."""
-    return folder / META if folder.is_dir() else folder
+    return folder / META if is_dir(folder) else folder
 
 
 def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
@@ -91,11 +96,19 @@ def record_of(folder: Path, entry: object) -> dict[str, object] | None:
     if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
         return None
     given = next((table[key] for key in TURN_KEYS if key in table), None)
-    turns = _turns(given if given is not None else _read(folder / TEXT / f"{name}.json"))
+    turns = _turns(given if given is not None else _read(_text_of(folder, name, table.get("conversation"))))
     if turns is None:
         return None
     media = table.get("media") or table.get("video") or f"{MEDIA}/{name}.mp4"
     return {"id": name, "video": media, "conversations": turns}
+
+
+def _text_of(folder: Path, name: str, given: object) -> Path:
+    """Return the file of an entry's turns: the one it names, if that lies in the folder, or the one of its id."""
+    path = folder / given if isinstance(given, str) and given else None
+    if path is not None and path.resolve().is_relative_to(folder.resolve()):
+        return path
+    return folder / TEXT / f"{name}.json"
 
 
 def _read(path: Path) -> object:
@@ -111,4 +124,16 @@ def _turns(value: object) -> list[dict[str, object]] | None:
         value = next((value[key] for key in TURN_KEYS if key in value), None)
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         return None
-    return [turn if "from" in turn else {"from": turn.get("role"), "value": turn.get("content")} for turn in value]
+    return [
+        turn if "from" in turn else {"from": turn.get("role"), "value": _plain(turn.get("content"))} for turn in value
+    ]
+
+
+def _plain(content: object) -> object:
+    """Return content as text: parts in order, a medium as its tag on a line of its own, as LLaVA writes it."""
+    if not isinstance(content, list):
+        return content
+    kinds = {"video": "<video>\n", "image": "<image>\n"}
+    parts = [part if isinstance(part, dict) else {} for part in content]
+    texts = [kinds.get(str(part.get("type")), part.get("text")) for part in parts]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else content  # type: ignore[arg-type]

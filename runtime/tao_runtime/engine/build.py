@@ -23,9 +23,11 @@ from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, Offlo
 from torch.distributed.fsdp import register_fsdp_forward_method as register_forward
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
+from tao_runtime.data.snapshot import network_folder
 from tao_runtime.engine import adapter
 from tao_runtime.engine.dist import Meshes
 from tao_runtime.engine.families import WetFamily
+from tao_runtime.engine.initialise import initial_values, skipped
 from tao_runtime.engine.weights import LoadReport, Snapshot, clean_name, load_base, put
 from tao_runtime.errors import RunError
 from tao_runtime.plan.diffusion import RecomputePlan
@@ -43,6 +45,7 @@ class Built:
     fresh: frozenset[str]  # parameters that no base holds
     load: LoadReport
     trainable: tuple[str, ...]
+    skipped: tuple[str, ...] = ()  # parameters that the spec keeps from being loaded
 
 
 def build_sharded(
@@ -69,12 +72,14 @@ def build_sharded(
     materialise(model, torch.device("cpu") if precision.offload else torch.device(mesh.device_type))
     added = frozenset(name for name, _ in model.named_parameters() if ".lora_" in name)
     fresh = family.fresh_parameters(model)
-    report = load_base(model, directory, added=added | fresh.keys())
+    skip = skipped(model, family, plan.model.skip_loading) - added - fresh.keys()
+    report = load_base(model, directory, added=added | fresh.keys() | skip)
     start_fresh(model, fresh)
+    start_skipped(model, family, plan, skip)
     if lora is not None:
         adapter.initialise(model, lora, seed=plan.seed)
     trainable = tuple(clean_name(name) for name, value in model.named_parameters() if value.requires_grad)
-    return Built(model, added, frozenset(fresh), report, trainable)
+    return Built(model, added, frozenset(fresh), report, trainable, tuple(sorted(map(clean_name, skip))))
 
 
 @torch.no_grad()
@@ -85,14 +90,32 @@ def start_fresh(model: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
             put(parameter, values[name])
 
 
-def build_whole(family: WetFamily, plan: ModelPlan, device: torch.device) -> tuple[nn.Module, LoadReport]:
-    """Return a model to generate with: whole on one device, an adapter merged into its base."""
-    base = Path(plan.base_path or plan.path)
+def start_skipped(model: nn.Module, family: WetFamily, plan: TrainPlan, names: frozenset[str]) -> None:
+    """Give parameters that the spec keeps from being loaded the values of a new network."""
+    by_name = {clean_name(name): value for name, value in model.named_parameters() if name in names}
+    if not by_name:
+        return
+    directory = Path(plan.model.architecture or network_folder(Path(plan.model.path)))
+    with torch.no_grad():
+        for name, value in initial_values(partial(family.build, directory, packed=True), by_name, seed=plan.seed):
+            put(by_name[name], value)
+
+
+def build_whole(
+    family: WetFamily, plan: ModelPlan, device: torch.device, *, packed: bool = False
+) -> tuple[nn.Module, LoadReport]:
+    """Return a model whole on one device, an adapter merged into its base: to generate with, or (packed) for its loss.
+
+    Parameters that no base holds have what training starts them from.
+    """
+    base = network_folder(Path(plan.base_path or plan.path))
     with init_empty_weights(include_buffers=False):
-        model = family.build(base, packed=False)
+        model = family.build(base, packed=packed)
     cast_parameters(model, DTYPES[plan.dtype])
     materialise(model, device)
-    report = load_base(model, base)
+    fresh = family.fresh_parameters(model)
+    report = load_base(model, base, added=frozenset(fresh))
+    start_fresh(model, fresh)
     if plan.base_path is not None:
         model = merged_adapter(model, Path(plan.path))
     return model.eval(), report

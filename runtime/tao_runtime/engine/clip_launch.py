@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tao_runtime.data.commit import COMMIT
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.snapshot import PIPELINE
 from tao_runtime.errors import Finding, FindingsError, Fix
 from tao_runtime.plan.clip_ledger import ClipLedger, make_clip_ledger
-from tao_runtime.plan.model import TrainPlan, VideoInferencePlan
+from tao_runtime.plan.clip_time import sample_flops
+from tao_runtime.plan.model import TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 
 
 def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
@@ -19,11 +21,46 @@ def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
         FindingsError: the base is no pipeline folder, or clips of a micro-batch differ in frame rate.
     """
     assert plan.data.clips is not None
-    ledgers = {"train": make_clip_ledger(plan.data.train, facts.datasets["train"], plan.data.clips)}
-    findings = [*_base(plan, facts), *_skipped(plan), *_rates(plan, ledgers["train"])]
+    ledgers = {
+        "train": make_clip_ledger(
+            plan.data.train, facts.datasets["train"], plan.data.clips, flops=sample_flops(plan, facts)
+        )
+    }
+    findings = [*_base(plan, facts), *_rates(plan, ledgers["train"])]
     if findings:
         raise FindingsError(findings)
     return ledgers
+
+
+def held_out_ledgers(plan: VideoEvaluatePlan, facts: Facts) -> dict[str, ClipLedger]:
+    """Return the ledger of the clips that are judged.
+
+    Raises:
+        FindingsError: a model is no pipeline folder, or the commit is none.
+    """
+    models = [("model.base_path", plan.model.base_path) if plan.model.base_path else ("model.path", plan.model.path)]
+    models += [("model.baseline_path", plan.baseline.path)] if plan.baseline is not None else []
+    findings = [each for where, folder in models for each in _no_pipeline(where, Path(folder))]
+    if plan.commit is not None and not (Path(plan.commit) / COMMIT).is_file():
+        saw, want = f"{plan.commit}: no {COMMIT}", "a commit of a training run: <run>/checkpoints/iter_..."
+        fix = Fix(text="name a folder that has it; what has none was not saved whole")
+        findings.append(Finding(rule="run/commit", severity="error", where="model.commit", saw=saw, want=want, fix=fix))
+    if findings:
+        raise FindingsError(findings)
+    return {"eval": make_clip_ledger(plan.data, facts.datasets["eval"], plan.clips)}
+
+
+def _no_pipeline(where: str, folder: Path) -> Iterator[Finding]:
+    if not (folder / PIPELINE).is_file():
+        fix = Fix(text="name the export of a run, or the folder of a released pipeline")
+        yield Finding(
+            rule="run/base-layout",
+            severity="error",
+            where=where,
+            saw=f"{folder}: no {PIPELINE}",
+            want="a pipeline folder of diffusers",
+            fix=fix,
+        )
 
 
 def no_ledgers(plan: VideoInferencePlan) -> dict[str, ClipLedger]:
@@ -35,14 +72,13 @@ def no_ledgers(plan: VideoInferencePlan) -> dict[str, ClipLedger]:
     if plan.model.base_path is not None:
         text = "generate with the run's export/model, which has the adapter merged"
         saw, want, where = f"an adapter on {plan.model.base_path}", "a whole model", "model.base_path"
-    elif not (Path(plan.model.path) / PIPELINE).is_file():
-        text = "name the export of a run, or the folder of a released pipeline"
-        saw, want, where = f"{plan.model.path}: no {PIPELINE}", "a pipeline folder of diffusers", "model.path"
-    else:
-        return {}
-    raise FindingsError(
-        [Finding(rule="run/base-layout", severity="error", where=where, saw=saw, want=want, fix=Fix(text=text))]
-    )
+        fix = Fix(text=text)
+        raise FindingsError(
+            [Finding(rule="run/base-layout", severity="error", where=where, saw=saw, want=want, fix=fix)]
+        )
+    if findings := list(_no_pipeline("model.path", Path(plan.model.path))):
+        raise FindingsError(findings)
+    return {}
 
 
 def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:
@@ -56,7 +92,10 @@ def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:
             where=where,
             saw=f"{folder}: no {PIPELINE}",
             want="a pipeline folder of diffusers: model_index.json, transformer/, vae/",
-            fix=Fix(text="name the folder of the released pipeline; a single .pt file is not read here"),
+            fix=Fix(
+                text="name the folder of the released pipeline; upstream's .pt files and distributed checkpoints "
+                f"become one with `tao-run convert {folder} --family {plan.family} --like PIPELINE --out DIR`"
+            ),
         )
     elif model.missing:
         yield Finding(
@@ -66,19 +105,6 @@ def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:
             saw=f"missing in {folder}: {', '.join(model.missing[:8])}",
             want="every file of the network",
             fix=Fix(text="fetch the folder again"),
-        )
-
-
-def _skipped(plan: TrainPlan) -> Iterator[Finding]:
-    """Every tensor is loaded: what stays fresh would need the network's own initialisation, which is not run here."""
-    if plan.model.skip_loading:
-        yield Finding(
-            rule="run/skip-loading",
-            severity="error",
-            where="checkpoint.keys_to_skip_loading",
-            saw=", ".join(plan.model.skip_loading),
-            want="none: every tensor of the base is loaded",
-            fix=Fix(text="leave it empty", patch={"checkpoint.keys_to_skip_loading": []}),
         )
 
 

@@ -25,6 +25,7 @@ class ClipRequest:
     text_length: int = 512  # tokens the text states are padded to, as in training
     negative_prompt: str = ""  # what the clip does not show; where it is empty, as the family's training left text out
     given_THWC: np.ndarray | None = None  # first frames, uint8 RGB; None: from text alone
+    structured: bool = False  # the prompt is JSON, which says length and size itself
 
     @property
     def options(self) -> dict[str, Any]:

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from tao_runtime.data.clips import Clip
+from tao_runtime.engine.clip_setup import ClipSetup
 from tao_runtime.engine.clips import load_clip
 from tao_runtime.engine.frames import DecodeError
 from tao_runtime.engine.latent_cache import LatentCache, LatentKey
@@ -22,9 +23,8 @@ from tao_runtime.engine.objectives.draw import Draw, Shape, sample_generator, un
 from tao_runtime.engine.run_dir import LEDGER
 from tao_runtime.engine.source import BadSample
 from tao_runtime.engine.video_vae import Vae, encode, load_vae, vae_sha256
-from tao_runtime.errors import InputError, RunError
+from tao_runtime.errors import InputError
 from tao_runtime.plan.clip_ledger import ClipLedger
-from tao_runtime.plan.model import TrainPlan
 
 if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
@@ -82,11 +82,10 @@ class FrozenVae:
 class ClipSource:
     """Loads the samples of a clip ledger. Noise, window and dropped text derive from (seed, step, sample)."""
 
-    def __init__(self, ledger: ClipLedger, plan: TrainPlan, vae: FrozenVae, functions: ClipFunctions) -> None:
-        assert plan.data.clips is not None
+    def __init__(self, ledger: ClipLedger, setup: ClipSetup, vae: FrozenVae, functions: ClipFunctions) -> None:
         self.ledger = ledger
-        self.rules = plan.data.clips
-        self.seed = plan.seed
+        self.rules = setup.rules
+        self.seed = setup.seed
         self.vae = vae
         self.cache = vae.cache
         self.functions = functions
@@ -94,8 +93,7 @@ class ClipSource:
     def load(self, position: int, step: int) -> ClipItem | BadSample:
         """Return the sample at a position of the ledger as optimizer step `step` sees it."""
         record, file = int(self.ledger.record[position]), Path(str(self.ledger.file[position]))
-        generator = sample_generator(self.seed, step, position)
-        clip, window = self.ledger.cut(position, self.rules, window=uniform(generator), start=uniform(generator))
+        clip, window, generator = self.cut(position, step)
         try:
             latents = self.vae.latents(file, clip)
             channels, frames, height, width = latents.shape
@@ -108,27 +106,26 @@ class ClipSource:
             return BadSample(record, f"has latents of {list(latents.shape)}, the plan says {list(planned)}")
         return ClipItem(record, latents, text, draw, clip.fps)
 
+    def cut(self, position: int, step: int) -> tuple[Clip, int, torch.Generator]:
+        """Return the clip of a sample, the number of its window, and the source of its further draws."""
+        generator = sample_generator(self.seed, step, position)
+        clip, window = self.ledger.cut(position, self.rules, window=uniform(generator), start=uniform(generator))
+        return clip, window, generator
+
     def collate(self, items: Sequence[ClipItem]) -> Batch:
         """Return a micro-batch."""
         return self.functions.collate(items)
 
 
-def open_ledger(plan: TrainPlan, run_dir: Path, label: str) -> ClipLedger:
-    """Return a ledger of a run directory.
-
-    Raises:
-        RunError: the plan is not one of clips.
-    """
-    if plan.data.clips is None or plan.diffusion is None:
-        raise RunError(f"the plan of {plan.family} has no clips")
+def open_ledger(run_dir: Path, label: str) -> ClipLedger:
+    """Return a ledger of a run directory."""
     return ClipLedger.load(run_dir / LEDGER.format(label=label))
 
 
-def open_vae(plan: TrainPlan, run_dir: Path, world: World) -> FrozenVae:
+def open_vae(setup: ClipSetup, run_dir: Path, world: World) -> FrozenVae:
     """Return the video tokenizer of a plan; each process has its share of the budget of latents."""
-    assert plan.diffusion is not None
-    cache = LatentCache(run_dir / LATENTS, plan.data.cache_bytes)
-    cache.budget_bytes = cache.used_bytes + max(0, plan.data.cache_bytes - cache.used_bytes) // world.size
-    path = Path(plan.diffusion.tokenizer)
-    beside: Any = Path(plan.model.path) / path  # `vae` beside the network of a pipeline folder
+    cache = LatentCache(run_dir / LATENTS, setup.cache_bytes)
+    cache.budget_bytes = cache.used_bytes + max(0, setup.cache_bytes - cache.used_bytes) // world.size
+    path = Path(setup.diffusion.tokenizer)
+    beside = setup.model / path  # `vae` beside the network of a pipeline folder
     return FrozenVae(path if path.exists() else beside, cache, world.device)

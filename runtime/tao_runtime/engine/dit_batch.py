@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 
 from tao_runtime.engine.build import DTYPES
+from tao_runtime.engine.clip_setup import ClipSetup, clip_setup
 from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
 from tao_runtime.engine.dit import batch_text
 from tao_runtime.engine.families import Batch
@@ -35,22 +36,31 @@ class Objective(Generic[Recipe]):
     fields: tuple[str, ...]  # of the noised batch, that travel to the loss
 
 
-def open_clips(plan: TrainPlan, run_dir: Path, label: str, world: World, *, objective: Objective[Any]) -> ClipSource:
+def open_clips(setup: ClipSetup, run_dir: Path, label: str, world: World, *, objective: Objective[Any]) -> ClipSource:
     """Open a data set of clips. Collective: captions are encoded once."""
-    ledger = open_ledger(plan, run_dir, label)
-    assert plan.diffusion is not None
+    ledger = open_ledger(run_dir, label)
     functions = ClipFunctions(
-        text=open_text(plan.diffusion.text, ledger, run_dir, world).states,
+        text=open_text(setup.diffusion.text, ledger, run_dir, world).states,
         draw=lambda shape, generator: objective.draw(shape, generator, objective.recipe),
-        collate=partial(collate, plan=plan, objective=objective),
+        collate=partial(collate, setup=setup, objective=objective),
     )
-    return ClipSource(ledger, plan, open_vae(plan, run_dir, world), functions)
+    return ClipSource(ledger, setup, open_vae(setup, run_dir, world), functions)
 
 
-def collate(items: Sequence[ClipItem], *, plan: TrainPlan, objective: Objective[Any]) -> Batch:
+def rehearse_clips(plan: TrainPlan, *, objective: Objective[Any]) -> Batch:
+    """Return a micro-batch of as many clips of zeros as the plan puts into one."""
+    diffusion = plan.diffusion
+    assert diffusion is not None and diffusion.latent_shape is not None
+    shape = diffusion.latent_shape
+    text = torch.zeros(diffusion.text.max_tokens or 0, diffusion.text.width or 0)
+    items = [ClipItem(0, torch.zeros(shape), text, Draw(1.0, torch.zeros(shape)), NO_CLIP_FPS)] * plan.batch.micro
+    return collate(items, setup=clip_setup(plan), objective=objective)
+
+
+def collate(items: Sequence[ClipItem], *, setup: ClipSetup, objective: Objective[Any]) -> Batch:
     """Return a micro-batch. No sample: one of zeros that weighs nothing, as every rank must run the network."""
-    diffusion, clips = plan.diffusion, plan.data.clips
-    assert diffusion is not None and diffusion.latent_shape is not None and clips is not None
+    diffusion, clips = setup.diffusion, setup.rules
+    assert diffusion.latent_shape is not None
     text, count = diffusion.text, len(items)
     if not items:
         zero = torch.zeros(diffusion.latent_shape)
@@ -61,7 +71,7 @@ def collate(items: Sequence[ClipItem], *, plan: TrainPlan, objective: Objective[
     tokens = clips.latent.tokens(clips.num_frames or 1, *clips.sizes[0])
     return {
         **{name: getattr(noised, name) for name in objective.fields},
-        "text_BSD": states_BSD.to(DTYPES[plan.precision.compute]),
+        "text_BSD": states_BSD.to(DTYPES[setup.compute]),
         "fps": items[0].fps,
         "recipe": objective.recipe,
         "weight": count,

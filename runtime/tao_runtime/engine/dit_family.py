@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from diffusers import CosmosTransformer3DModel
 from torch import nn
 from torch.distributed import ProcessGroup
 
-from tao_runtime.data.snapshot import NETWORK
+from tao_runtime.audit.manifest import MANIFEST
+from tao_runtime.data.snapshot import NETWORK, SHARDED
 from tao_runtime.engine.context_parallel.collectives import gather
 from tao_runtime.engine.context_parallel.dit import split_frames
 from tao_runtime.engine.dit import supply_resize
-from tao_runtime.engine.export import ExportLayout
+from tao_runtime.engine.export.gate import problems_of
+from tao_runtime.engine.export.layout import ExportLayout
 from tao_runtime.engine.families import Batch
 from tao_runtime.errors import RunError
 
@@ -115,7 +118,8 @@ def finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
     """Put what a pipeline folder has beside its network's weights into an export: linked where the disk allows."""
     for file in sorted(path for path in base.rglob("*") if path.is_file()):
         place = file.relative_to(base)
-        if place.parts[0] == NETWORK and STEM in place.name:
+        of_network = place.parts[0] == NETWORK and (STEM in place.name or place.parts[1] == SHARDED)
+        if of_network or place.name == MANIFEST:
             continue
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +160,19 @@ def trial_arguments(network: Any, generator: torch.Generator) -> tuple[dict[str,
 
 # A random network answers with a variance of its own, and a first step has few noise levels: 1.3 to 1.5 were seen.
 BROKEN = 2.0
-EXPORT = ExportLayout(STEM, finish_export, network=NETWORK, carried=False)
+
+
+def layout(kind: Any) -> ExportLayout:
+    """Return how a pipeline lies whose network is of class `kind`."""
+    return ExportLayout("diffusers", STEM, finish_export, partial(_reload, kind), network=NETWORK, carried=False)
+
+
+def _reload(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[nn.Module, list[str]]:
+    model, info = kind.from_pretrained(folder / NETWORK, torch_dtype=dtype, output_loading_info=True)
+    return model, problems_of(model, info)
+
+
+EXPORT = layout(CosmosTransformer3DModel)
 
 
 def disturb(batch: Batch) -> Batch | None:

@@ -8,25 +8,26 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from tao_runtime.data.facts import Facts
-from tao_runtime.errors import RunError
+from tao_runtime.errors import Finding, FindingsError, Fix, RunError
 from tao_runtime.spec.base import ModelRef
+from tao_runtime.spec.hub_asset import SNAPSHOT
 
-FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
 
-
-def fetch_missing(models: Iterable[ModelRef], facts: Facts) -> bool:
+def fetch_missing(models: Iterable[ModelRef], facts: Facts, *, family: str) -> bool:
     """Fetch what is not on this machine; returns whether anything was. The token is read by the library alone.
 
     Raises:
-        RunError: the hub refuses, or cannot be reached.
+        FindingsError: the weights are one file of a trainer's. RunError: the hub refuses, or cannot be reached.
     """
     fetched = False
     for ref in models:
         seen = facts.models.get(ref.label)
         if seen is None or seen.directory is not None:
             continue
+        if seen.is_file and ref.label == "model":
+            raise FindingsError([_one_file(ref, family)])
         try:
-            snapshot_download(ref.location, revision=ref.revision, allow_patterns=FILES)
+            snapshot_download(ref.location, revision=ref.revision, allow_patterns=list(SNAPSHOT))
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise RunError(
@@ -35,3 +36,12 @@ def fetch_missing(models: Iterable[ModelRef], facts: Facts) -> bool:
             ) from error
         fetched = True
     return fetched
+
+
+def _one_file(ref: ModelRef, family: str) -> Finding:
+    text = (
+        "write such a folder from it, beside the configuration and components of the released one: "
+        f"`tao-run convert {ref.location} --family {family} --like RELEASED --out DIR`"
+    )
+    saw, want = f"one file, {ref.location}", "a folder that the model's library loads"
+    return Finding(rule="run/base-layout", severity="error", where=ref.key, saw=saw, want=want, fix=Fix(text=text))

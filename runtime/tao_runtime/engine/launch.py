@@ -15,9 +15,10 @@ from tokenizers import Tokenizer
 from tao_runtime import __version__
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import PromptOptions, dry_family
-from tao_runtime.engine.clip_launch import clip_ledgers, no_ledgers
+from tao_runtime.engine.clip_launch import clip_ledgers, held_out_ledgers, no_ledgers
 from tao_runtime.engine.cluster import Cluster
 from tao_runtime.engine.commits import list_commits, read_json, write_atomically
+from tao_runtime.engine.curves import CURVE, draw_run
 from tao_runtime.engine.kept import prepare_kept
 from tao_runtime.engine.lock import alone_in
 from tao_runtime.engine.progress import StepProgress
@@ -27,7 +28,15 @@ from tao_runtime.engine.supervise import run_child
 from tao_runtime.errors import ExitCode, Finding, FindingsError, Fix, RunError, StoppedError
 from tao_runtime.plan.clip_ledger import ClipLedger
 from tao_runtime.plan.ledger import Ledger, SampleRules, make_ledger
-from tao_runtime.plan.model import DatasetPlan, EvaluatePlan, InferencePlan, Plan, TrainPlan, VideoInferencePlan
+from tao_runtime.plan.model import (
+    DatasetPlan,
+    EvaluatePlan,
+    InferencePlan,
+    Plan,
+    TrainPlan,
+    VideoEvaluatePlan,
+    VideoInferencePlan,
+)
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
 
@@ -72,7 +81,11 @@ def launch(
         for label, ledger in ledgers.items():
             ledger.save(run_dir / LEDGER.format(label=label))
         write_inputs(run_dir, spec, plan, report, world=world)
-        run_workers(run_dir, plan.action, world, cluster)
+        try:
+            run_workers(run_dir, plan.action, world, cluster)
+        finally:  # also of a run that was stopped, or failed: there its curve is looked at first
+            if isinstance(plan, TrainPlan) and (why := draw_run(run_dir)) is not None:
+                print(f"{CURVE} was not drawn: {why}", file=sys.stderr)
     return run_dir
 
 
@@ -115,6 +128,8 @@ def make_ledgers(plan: Plan, facts: Facts) -> Mapping[str, Ledger | ClipLedger]:
         return {}
     if isinstance(plan, VideoInferencePlan):
         return no_ledgers(plan)
+    if isinstance(plan, VideoEvaluatePlan):
+        return held_out_ledgers(plan, facts)
     if isinstance(plan, TrainPlan) and plan.data.clips is not None:
         return clip_ledgers(plan, facts)
     datasets: dict[str, tuple[DatasetPlan, str]] = {}

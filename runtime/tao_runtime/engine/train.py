@@ -19,7 +19,8 @@ from tao_runtime.engine.build import Built, build_sharded
 from tao_runtime.engine.checkpoint import load_commit, train_state
 from tao_runtime.engine.dist import World, device_name, make_mesh, seed_device
 from tao_runtime.engine.ema import PowerEma
-from tao_runtime.engine.export import export
+from tao_runtime.engine.export.run import export
+from tao_runtime.engine.export.write import Origin
 from tao_runtime.engine.families import wet_family
 from tao_runtime.engine.garbage import Garbage
 from tao_runtime.engine.gates import Gates
@@ -318,7 +319,15 @@ class Trainer:
     def _export(self, total: int) -> dict[str, str]:
         try:
             with self._averaged():
-                return export(self.built, self.family, self.plan, self.run_dir, world=self.world, stop=self.stop)
+                origin = Origin(self.plan, self.family, total, weights="live" if self.ema is None else "ema")
+                return export(
+                    self.built,
+                    origin,
+                    self.run_dir,
+                    world=self.world,
+                    stop=self.stop,
+                    verdicts=self.gates.verdicts,
+                )
         except StoppedError:
             self.log.status("stopped", step=total, signal=self.stop.signal or "on another rank")
             raise

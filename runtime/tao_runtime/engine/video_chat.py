@@ -22,7 +22,8 @@ from tao_runtime.data.facts import VisionGeometry
 from tao_runtime.data.vision import MediaLayout
 from tao_runtime.engine.context_parallel.packed_row import RowPart, shared_attention
 from tao_runtime.engine.context_parallel.ulysses import check_heads
-from tao_runtime.engine.export import ExportLayout, carry
+from tao_runtime.engine.export.gate import problems_of
+from tao_runtime.engine.export.layout import ExportLayout, carry
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.losses import summed_nll
 from tao_runtime.engine.packed import SHARED, attend_segments, register
@@ -72,6 +73,14 @@ def blocks(model: Network) -> list[nn.Module]:
 def original_name(parameter: str) -> str:
     """Return the name that upstream's keys mean: this network has one set of names."""
     return parameter
+
+
+LEFT_OUT: tuple[str, ...] = ()
+
+
+def library_name(original: str) -> str:
+    """Return the name as it is: this network has one set of names."""
+    return original
 
 
 def part_of(parameter: str) -> str:
@@ -256,8 +265,14 @@ def _finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
     config.save_pretrained(folder)
 
 
+def _reload(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, list[str]]:
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    model, info = loaded
+    return model, problems_of(model, info)
+
+
 BROKEN = 1.5  # nobody wants half as much again as a uniform guess
-EXPORT = ExportLayout("model", _finish_export, adapter_task="CAUSAL_LM")
+EXPORT = ExportLayout("transformers", "model", _finish_export, _reload, adapter_task="CAUSAL_LM")
 
 
 def chance_loss(model: Network, batch: Batch) -> float:

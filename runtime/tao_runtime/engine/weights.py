@@ -13,6 +13,8 @@ from safetensors import safe_open
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from tao_runtime.data.snapshot import CONTENTS, SHARDED
+from tao_runtime.engine.dcp import DcpFolder
 from tao_runtime.errors import RunError
 
 INDICES = ("model.safetensors.index.json", "diffusion_pytorch_model.safetensors.index.json")
@@ -51,7 +53,8 @@ class Snapshot:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._files = dict(self._locate())
+        self.sharded = DcpFolder(directory / SHARDED) if (directory / SHARDED / CONTENTS).is_file() else None
+        self._files = dict(self._locate()) if self.sharded is None else {}
 
     def _locate(self) -> Iterator[tuple[str, Path]]:
         index = next((path for name in INDICES if (path := self.directory / name).is_file()), None)
@@ -65,10 +68,12 @@ class Snapshot:
 
     @property
     def names(self) -> set[str]:
-        return set(self._files)
+        return set(self._files) if self.sharded is None else self.sharded.names
 
     def read(self, name: str) -> torch.Tensor:
         """Read one tensor to the CPU."""
+        if self.sharded is not None:
+            return self.sharded.read(name)
         with safe_open(self._files[name], framework="pt") as tensors:
             return tensors.get_tensor(name)
 

@@ -14,6 +14,7 @@ from torch.distributed import DistError
 
 from tao_runtime.engine.dist import World, join_world
 from tao_runtime.engine.evaluate import evaluate
+from tao_runtime.engine.evaluate_clips import evaluate_clips
 from tao_runtime.engine.generate import generate_videos
 from tao_runtime.engine.infer import infer
 from tao_runtime.engine.run_dir import PLAN, RunLog
@@ -22,7 +23,7 @@ from tao_runtime.engine.supervise import die_with_parent
 from tao_runtime.engine.train import Trainer
 from tao_runtime.engine.watchdog import watched
 from tao_runtime.errors import ExitCode, RunError, StoppedError, TaoError
-from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoInferencePlan
+from tao_runtime.plan.model import EvaluatePlan, InferencePlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
 
 # Gloo has no exception of its own for a peer that is gone.
 GLOO_LOST = re.compile(r"[Cc]onnection (closed|reset) by peer|Connection refused|Timed out waiting|gloo/transport")
@@ -41,17 +42,19 @@ def run_action(action: str, run_dir: Path, world: World) -> None:
             watched(run_dir, rank=world.rank, size=world.size, launch=launch) as watchdog,
         ):
             Trainer(TrainPlan.model_validate_json(text), run_dir, world, stop=stop, watchdog=watchdog).run()
+    elif action == "evaluate" and is_of(text, VideoEvaluatePlan):
+        evaluate_clips(VideoEvaluatePlan.model_validate_json(text), run_dir, world)
     elif action == "evaluate":
         evaluate(EvaluatePlan.model_validate_json(text), run_dir, world)
-    elif has_prompts(text):
+    elif is_of(text, VideoInferencePlan):
         generate_videos(VideoInferencePlan.model_validate_json(text), run_dir, world)
     else:
         infer(InferencePlan.model_validate_json(text), run_dir, world)
 
 
-def has_prompts(plan: str) -> bool:
-    """Whether a plan of inference asks for videos, not for answers."""
-    return json.loads(plan)["schema"] == VideoInferencePlan.model_fields["schema_version"].default
+def is_of(plan: str, kind: type[VideoEvaluatePlan | VideoInferencePlan]) -> bool:
+    """Whether a plan is one of video, not of answers."""
+    return bool(json.loads(plan)["schema"] == kind.model_fields["schema_version"].default)
 
 
 def main(action: str, run_dir: Path) -> int:

@@ -5,7 +5,7 @@ Made before launch by the predicate that counted the samples of the plan (`data/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from tao_runtime.data.clips import Clip, ClipRules, Window, decide
 from tao_runtime.data.facts import DatasetFacts, MediaHeader
 from tao_runtime.plan.batches import record_indices
 from tao_runtime.plan.clip_data import windows_and_samples
+from tao_runtime.plan.clip_time import SampleFlops
 from tao_runtime.plan.model import DatasetPlan
 
 # [N] samples
@@ -80,7 +81,9 @@ class ClipLedger:
             return cls(Path(annotation), layout, file=data["clips"], **columns)
 
 
-def make_clip_ledger(dataset: DatasetPlan, facts: DatasetFacts, rules: ClipRules) -> ClipLedger:
+def make_clip_ledger(
+    dataset: DatasetPlan, facts: DatasetFacts, rules: ClipRules, *, flops: SampleFlops | None = None
+) -> ClipLedger:
     """Return a row per sample: for each window or start of a clip, or one for all windows, of which one is drawn."""
     rows: list[tuple[int, MediaHeader, list[tuple[Window, int]], int]] = []  # record, header, windows, tokens
     for record in record_indices(facts.num_records, dataset.exclude, dataset.only).tolist():
@@ -97,7 +100,11 @@ def make_clip_ledger(dataset: DatasetPlan, facts: DatasetFacts, rules: ClipRules
             windows = [(window, number) for window, number, _ in group]
             rows.append((record, header, windows, max(tokens for _, _, tokens in group)))
     assert len(rows) == dataset.num_records, "the plan counted with the same predicate"
-    return _columns(dataset, facts, rows)
+    ledger = _columns(dataset, facts, rows)
+    if flops is None:
+        return ledger
+    counted = [flops(record, tokens) for record, _, _, tokens in rows]
+    return replace(ledger, flops=np.array(counted, np.float64))
 
 
 def _columns(

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from tao_runtime.data.cosmos3_reasoner import PROMPT_FORMAT
-from tao_runtime.data.facts import Facts, VisionGeometry
-from tao_runtime.data.video_chat import longest_record
+from tao_runtime.data.cosmos3_reasoner import NETWORKS, PROMPT_FORMAT
+from tao_runtime.data.facts import Facts, ModelFacts, VisionGeometry
+from tao_runtime.data.lengths import summarise, token_bounds
+from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
+from tao_runtime.plan.chat_costs import (
+    LEAST_PIXELS,
+    chat_memory,
+    chat_sizes,
+    find_loads,
+    largest_pixels,
+    with_chat_costs,
+)
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
+from tao_runtime.plan.memory.fit import Devices, Fit, Option
+from tao_runtime.plan.memory.network import vision_language_network
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
     AnyPlan,
@@ -19,8 +31,21 @@ from tao_runtime.plan.model import (
     GenerationPlan,
     InferencePlan,
     LoadingPlan,
+    MemoryPlan,
     ModelPlan,
     TrainPlan,
+)
+from tao_runtime.plan.structured_fit import (
+    Change,
+    Divides,
+    as_it_is,
+    changed,
+    fit_plan,
+    measured_once,
+    micro_batches,
+    option,
+    packs,
+    shared_knobs,
 )
 from tao_runtime.spec.base import DatasetRef
 from tao_runtime.spec.cosmos3_reasoner import EvaluateSpec, InferenceSpec, TrainSpec
@@ -38,7 +63,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     pack = None if data.max_samples_per_batch else data.max_sequence_length
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -63,6 +88,63 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         estimate=_estimate(spec, facts),
         recompute=structured.make_recompute(spec.model),
     )
+    model = architecture(facts)
+    return with_chat_costs(plan, facts, model, vision_language_network(model.config) if model is not None else None)
+
+
+def architecture(facts: Facts) -> ModelFacts | None:
+    """Return the model whose configuration counts; of the published one that is not on this machine, with it."""
+    model = facts.models.get("architecture") or facts.models.get("model")
+    if model is None or model.config:
+        return model
+    return replace(model, config=NETWORKS.get(model.location, {}))
+
+
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network; empty where it is not known."""
+    model = architecture(facts)
+    return model.config if model is not None else {}
+
+
+def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
+    """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
+    model = architecture(facts)
+    network = vision_language_network(model.config) if model is not None else None
+    if model is None or network is None:
+        return Fit(devices=devices, verdict="not known", memory=None)
+    sizes = measured_once(lambda one: chat_sizes(one, network))
+
+    def estimate(one: TrainPlan) -> MemoryPlan | None:
+        loads = find_loads(one, facts, model, one.data.sampling)
+        return chat_memory(one, network, sizes(one), loads) if loads and one.batch.data_parallel else None
+
+    knobs = [  # a sample is never shared
+        *shared_knobs(spec, plan, Divides(heads=1), world=devices.count),
+        packs(plan, ("dataloader_train.max_sequence_length",), least=plan.estimate.max_tokens or 1024),
+        micro_batches(plan, "dataloader_train.max_samples_per_batch"),
+        _fewer_pixels(plan, facts, model),
+    ]
+    return fit_plan(plan, devices, knobs, estimate)
+
+
+def _fewer_pixels(plan: TrainPlan, facts: Facts, model: ModelFacts) -> list[Option]:
+    options, train, record = [as_it_is()], facts.datasets.get("train"), plan.estimate.max_tokens_record
+    if train is None or record is None:
+        return options
+    most = largest_pixels(train, record, plan.data.sampling, model.geometry)
+    for place, share in enumerate((0.5, 0.25, 0.125)):
+        pixels = int(most * share)
+        if pixels < LEAST_PIXELS:
+            break
+        text = f"at most {share:.3g} of the pixels that the longest sample has now: fewer tokens, less to see"
+        sampling = plan.data.sampling.model_copy(update={"total_pixels": pixels})
+        change = _sampled(sampling)
+        options.append(option(20 + 6 * place, {"dataloader_train.vision.total_pixels": pixels}, text, change))
+    return options
+
+
+def _sampled(sampling: SamplingPlan) -> Change:
+    return lambda plan: changed(plan, "data", sampling=sampling)
 
 
 def _dataset(facts: Facts, ref: DatasetRef) -> DatasetPlan:
@@ -90,13 +172,16 @@ def _estimate(spec: TrainSpec, facts: Facts) -> EstimatePlan:
     model = facts.models.get("architecture") or facts.models.get("model")
     if data is None:
         return EstimatePlan()
-    longest, record = longest_record(
+    _, lengths = token_bounds(
         data,
-        model.geometry if model else VisionGeometry(),
         make_sampling(spec.dataloader_train.vision),
-        spec.dataloader_train.system_prompt,
+        model.geometry if model else VisionGeometry(),
+        system_prompt=spec.dataloader_train.system_prompt,
     )
-    return EstimatePlan(max_tokens=longest, max_tokens_record=record)
+    spread = summarise(lengths)
+    return EstimatePlan(
+        max_tokens=spread.longest, max_tokens_record=spread.record, tokens_p50=spread.p50, tokens_p99=spread.p99
+    )
 
 
 def _answering(model: AnsweringModel, facts: Facts) -> ModelPlan:

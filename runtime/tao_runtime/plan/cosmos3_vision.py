@@ -9,8 +9,15 @@ from tao_runtime.data.clips import ClipRules, LatentGeometry
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
+from tao_runtime.plan.clip_costs import ClipNetwork, config_of, with_costs
 from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
+from tao_runtime.plan.clip_time import with_time
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
+from tao_runtime.plan.memory.activations import Activations
+from tao_runtime.plan.memory.estimate import BYTES
+from tao_runtime.plan.memory.fit import Devices, Fit
+from tao_runtime.plan.memory.tokenizer import WAN22, tokenizer_of
+from tao_runtime.plan.memory.two_towers import PackLoad, pack_activations, two_tower_network
 from tao_runtime.plan.model import (
     LOAD_TIMEOUT_S,
     AnyPlan,
@@ -22,12 +29,27 @@ from tao_runtime.plan.model import (
     VideoEvaluatePlan,
     VideoInferencePlan,
 )
-from tao_runtime.plan.video_answer import fixed_times, make_sampler, make_tuned, plan_video_inference
+from tao_runtime.plan.noise import fixed_times
+from tao_runtime.plan.structured_fit import (
+    Divides,
+    adapters,
+    fit_plan,
+    measured_once,
+    micro_batches,
+    packs,
+    shared_knobs,
+)
+from tao_runtime.plan.video_answer import judged, make_sampler, plan_video_inference
 from tao_runtime.plan.world import LATENT_CACHE_BYTES, latent_of
 from tao_runtime.spec.cosmos3_vision import EvaluateSpec, InferenceSpec, TrainSpec
 from tao_runtime.spec.cosmos3_vision.train import ClipSource
 
 TOKENIZER_BESIDE = "vae"  # folder of a model in the library's layout
+PACK_KEYS = ("model.max_num_tokens_after_packing", "dataloader_train.max_sequence_length")
+BYTES_PER_TOKEN = 4.0  # of a caption, about
+TEMPLATE_TOKENS = 40  # of chat, length and size around a caption
+TEXT_SPREAD = (0.5, 1.0, 3.0)  # many clips of a pack are shorter than the longest, and bring a caption each
+TEXT_SHARE = (0.0, 0.05, 0.15)  # of a pack's tokens, where no caption is known
 
 
 def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
@@ -40,7 +62,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
     longest, record = longest_clip(facts, "train", rules)
-    return TrainPlan(
+    plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
         output_dir=spec.output_dir(),
@@ -68,6 +90,76 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         ema=structured.make_ema(spec.model.ema),
         recompute=structured.make_recompute(spec.model),
     )
+    return with_time(with_costs(plan, make_network(facts, spec.model.size)), facts)
+
+
+def make_network(facts: Facts, size: str) -> ClipNetwork | None:
+    """Return the network of a run for its memory: the base's, or the published one of its size."""
+    network = two_tower_network(config_of(facts, dry.NETWORKS.get(size)))
+    if network is None:
+        return None
+    text, model = _caption_tokens(facts), facts.models.get("tokenizer")
+
+    def activations(plan: TrainPlan, place: int) -> Activations:
+        load = pack_load(plan, text, place)
+        mode, compute = plan.precision.activation_checkpointing, BYTES[plan.precision.compute]
+        return pack_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp)
+
+    config = model.config if model is not None else {}
+    tokenizer = tokenizer_of(config, model.num_parameters if model else None, WAN22)
+    return ClipNetwork(network, activations, dry.to_original, tokenizer)
+
+
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network: the base's, or the published one of its size."""
+    return config_of(facts, dry.NETWORKS.get(spec.model.size))
+
+
+def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
+    """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
+    made_of, model = make_network(facts, spec.model.size), spec.model
+    if made_of is None:
+        return Fit(devices=devices, verdict="not known", memory=None)
+    heads = config_of(facts, dry.NETWORKS.get(model.size))["num_attention_heads"]
+    lora = structured.make_lora(model.lora_rank, model.lora_alpha, dry.library_targets(model.lora_target_modules))
+    limits = [key for key in PACK_KEYS if _given(spec, key)]
+    sizes = measured_once(made_of.sizes)
+    knobs = [
+        *shared_knobs(spec, plan, Divides(int(str(heads))), world=devices.count),
+        packs(plan, limits, least=plan.estimate.max_tokens or 1024),
+        micro_batches(plan, "dataloader_train.max_samples_per_batch"),
+        adapters(plan, lora, {"model.lora_enabled": True, "optimizer.keys_to_select": ["lora_"]}, ("lora_",)),
+    ]
+    return fit_plan(plan, devices, knobs, lambda one: made_of.memory(one, sizes(one)))
+
+
+def _given(spec: TrainSpec, key: str) -> bool:
+    table, _, name = key.partition(".")
+    value = getattr(getattr(spec, table), name)
+    return value is not None and value > 0
+
+
+def _caption_tokens(facts: Facts) -> float | None:
+    """Return the tokens of the mean caption, about; None where no caption is known."""
+    data = facts.datasets.get("train")
+    sizes = None if data is None or data.windows is None else data.windows.caption_bytes
+    return float(sizes.mean()) / BYTES_PER_TOKEN + TEMPLATE_TOKENS if sizes is not None and len(sizes) else None
+
+
+def expected_load(plan: TrainPlan, facts: Facts) -> PackLoad:
+    """Return the pack that is expected to be the largest."""
+    return pack_load(plan, _caption_tokens(facts), 1)
+
+
+def pack_load(plan: TrainPlan, text: float | None, place: int) -> PackLoad:
+    """Return the largest pack of a plan. `text`: tokens of the mean caption; None: not known."""
+    longest, pack, most = plan.estimate.max_tokens, plan.batch.pack_tokens, plan.batch.max_samples
+    video = pack or (longest or 0) * plan.batch.micro
+    if pack and longest and most:
+        video = min(pack, longest * most)
+    if text is None or not longest:
+        return PackLoad(video, int(video * TEXT_SHARE[place]))
+    return PackLoad(video, int(video / longest * text * TEXT_SPREAD[place]))
 
 
 def pack_tokens(spec: TrainSpec) -> int | None:
@@ -132,13 +224,10 @@ def _diffusion(spec: TrainSpec, facts: Facts) -> DiffusionPlan:
 
 def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
     """Return the plan of an evaluation."""
-    rules, data, judge = clip_rules(spec.dataset), spec.dataset, spec.evaluate
+    rules, data, judge = clip_rules(spec.dataset, latent=latent_of(facts, dry.LATENT)), spec.dataset, spec.evaluate
     shift = dry.SHIFTS[data.resolution]
     return VideoEvaluatePlan(
-        family=spec.family,
-        spec_sha256=spec.sha256,
-        output_dir=spec.output_dir(),
-        model=make_tuned(spec.model, facts),
+        **judged(spec, facts),
         data=make_clip_dataset(facts, spec.datasets()[0], rules),
         clips=rules,
         diffusion=DiffusionPlan(
@@ -151,9 +240,6 @@ def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
         ),
         sampler=make_sampler(judge, shift=shift),
         noise_levels=fixed_times(judge.num_noise_levels, shift=shift),
-        num_videos=judge.num_videos,
-        limit=judge.limit if judge.limit > 0 else None,
-        world=facts.host.world_size or max(1, facts.host.num_gpus),
     )
 
 

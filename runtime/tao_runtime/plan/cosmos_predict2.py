@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from tao_runtime.data import cosmos_predict2 as dry
 from tao_runtime.data.facts import Facts
+from tao_runtime.plan.clip_costs import config_of
 from tao_runtime.plan.diffusion import ConditionPlan, NoisePlan
+from tao_runtime.plan.memory.fit import Devices, Fit
+from tao_runtime.plan.memory.tokenizer import WAN21
 from tao_runtime.plan.model import AnyPlan, TrainPlan, VideoEvaluatePlan, VideoInferencePlan
-from tao_runtime.plan.video_answer import fixed_sigmas, plan_video_inference
+from tao_runtime.plan.noise import fixed_sigmas
+from tao_runtime.plan.video_answer import plan_video_inference
 from tao_runtime.plan.world import (
     World,
+    WorldCost,
     clip_rules,
+    fit_world,
     latent_of,
     plan_world_evaluate,
     plan_world_train,
@@ -32,9 +39,11 @@ NOISE = NoisePlan(
     loss_scale=10.0,
 )
 
+COST = WorldCost(dry.NETWORKS, dry.to_original, WAN21, by_frame=True)
 
-def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
-    """Return the plan of a training run."""
+
+def make_world(spec: TrainSpec, facts: Facts) -> World:
+    """Return what a training run of the family is."""
     model = spec.model
     noise = NOISE.model_copy(
         update={
@@ -49,8 +58,24 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     )
     condition = _condition(low, high, sigma=model.sigma_conditional, dropout=model.text_dropout)
     latent = latent_of(facts, dry.LATENT)
-    world = World(latent, noise, condition, dry.library_targets(model.lora_target_modules))
-    return plan_world_train(spec, facts, world, clip_rules(spec.dataloader_train, latent, every_start=False))
+    return World(latent, noise, condition, dry.library_targets(model.lora_target_modules), COST)
+
+
+def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
+    """Return the plan of a training run."""
+    world = make_world(spec, facts)
+    rules = clip_rules(spec.dataloader_train, world.latent, every_start=False)
+    return plan_world_train(spec, facts, world, rules)
+
+
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network: the base's, or the published one of its size."""
+    return config_of(facts, dry.NETWORKS.get(spec.model.size))
+
+
+def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
+    """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
+    return fit_world(spec, plan, facts, devices, make_world(spec, facts))
 
 
 def _condition(low: int, high: int, *, sigma: float, dropout: float) -> ConditionPlan:
@@ -61,9 +86,11 @@ def _condition(low: int, high: int, *, sigma: float, dropout: float) -> Conditio
 
 def plan_evaluate(spec: EvaluateSpec, facts: Facts) -> VideoEvaluatePlan:
     """Return the plan of an evaluation: one latent frame is given, as where a picture is continued."""
-    world = World(dry.LATENT, NOISE, _condition(1, 1, sigma=1e-4, dropout=0.0))
-    levels = [sigma / (1 + sigma) for sigma in fixed_sigmas(spec.evaluate.num_noise_levels, mean=0.0, std=1.0)]
-    rules = clip_rules(spec.dataset, dry.LATENT, every_start=False).model_copy(update={"selection": "first"})
+    latent = latent_of(facts, dry.LATENT)
+    world = World(latent, NOISE, _condition(1, 1, sigma=1e-4, dropout=0.0))
+    frames = latent.frames(spec.dataset.num_frames)  # levels grow with the root of their number
+    levels = fixed_sigmas(spec.evaluate.num_noise_levels, mean=NOISE.mean, std=NOISE.std, factor=math.sqrt(frames))
+    rules = clip_rules(spec.dataset, latent, every_start=False).model_copy(update={"selection": "first"})
     return plan_world_evaluate(spec, facts, world, rules, levels)
 
 

@@ -33,6 +33,9 @@ HALF_PRECISION: Final = {
 }
 
 
+UTILISATION: Final = (0.5, 0.35, 0.15)  # share of a device's peak that training reaches: best, usual, poor
+
+
 def peak_flops(device: str, dtype: Dtype) -> float | None:
     """Return the dense FLOP/s of a device in half precision, None where it is not known, or for float32."""
     if dtype == "float32":

@@ -20,7 +20,27 @@ PLANNERS: dict[str, Mapping[str, Callable[..., AnyPlan]]] = {
 }
 
 # One line per family that can tell whether its training fits devices, and what would.
-FITTERS: dict[str, Callable[..., Fit]] = {"cosmos_reason": cosmos_reason.fit}
+FITTERS: dict[str, Callable[..., Fit]] = {
+    "cosmos_reason": cosmos_reason.fit,
+    "cosmos3_reasoner": cosmos3_reasoner.fit,
+    "cosmos3_vision": cosmos3_vision.fit,
+    "cosmos_predict1": cosmos_predict1.fit,
+    "cosmos_predict2": cosmos_predict2.fit,
+}
+
+# One line per family: the configuration of the network that it trains, as far as it is known.
+CONFIGURATIONS: dict[str, Callable[..., Mapping[str, object]]] = {
+    "cosmos_reason": cosmos_reason.network_config,
+    "cosmos3_reasoner": cosmos3_reasoner.network_config,
+    "cosmos3_vision": cosmos3_vision.network_config,
+    "cosmos_predict1": cosmos_predict1.network_config,
+    "cosmos_predict2": cosmos_predict2.network_config,
+}
+
+
+def network_config(spec: Spec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network of a training run; empty where it is not known."""
+    return CONFIGURATIONS[spec.family](spec, facts)
 
 
 def fit_plan(spec: Spec, facts: Facts, plan: AnyPlan | None, devices: Devices) -> Fit | None:

@@ -230,6 +230,11 @@ class MemoryPlan(Frozen):
     gathered: int = Field(description="weights of blocks at work and of what is in no block, in the computing type")
     reducing: int = Field(description="gradients not yet summed over ranks; all of them with several micro-batches")
     activations: Range
+    averages: int = Field(default=0, description="this rank's part of the averaged weights, float32")
+    tokenizer: Range | None = Field(
+        default=None,
+        description="of the video tokenizer: its weights (low: all latents are kept on disk), and encoding one clip",
+    )
     on_host: int = Field(default=0, description="with offloading: weights, gradients and moments in host memory")
     total: Range = Field(description="all of it, with the driver's and the allocator's share")
 
@@ -244,6 +249,8 @@ class EstimatePlan(Frozen):
     checkpoint_bytes: int | None = None
     max_tokens: int | None = Field(default=None, description="upper bound of the longest sample")
     max_tokens_record: int | None = None
+    tokens_p50: int | None = Field(default=None, description="upper bound of half of the samples")
+    tokens_p99: int | None = Field(default=None, description="upper bound of 99 % of the samples")
     memory: MemoryPlan | None = Field(default=None, description="of one rank; null: not known")
     export_bytes: int | None = Field(default=None, description="of the weights or adapter written at the end")
     step_seconds: Range | None = Field(default=None, description="of one optimizer step; null: device not known")
@@ -348,7 +355,13 @@ class VideoEvaluatePlan(Frozen):
     clips: ClipRules
     diffusion: DiffusionPlan
     sampler: SamplerPlan
-    noise_levels: tuple[float, ...] = Field(description="t of rectified_flow, sigma of edm; the same for every clip")
+    noise_levels: tuple[float, ...] = Field(
+        description="middles of equal shares of what training draws, in its unit: t of waver, else sigma"
+    )
+    commit: str | None = Field(default=None, description="weights of a training run, in the place of the model's")
+    averaged: bool = Field(default=True, description="of a commit, the averaged weights and not the live ones")
+    baseline: ModelPlan | None = Field(default=None, description="judged beside, on the same clips and noise")
+    num_reconstructions: int = 0
     num_videos: int
     limit: int | None
     world: int
@@ -380,5 +393,6 @@ class VideoInferencePlan(Frozen):
     world: int
 
 
-Plan = TrainPlan | EvaluatePlan | InferencePlan | VideoInferencePlan  # that run here
-AnyPlan = Plan | VideoEvaluatePlan
+ClipsPlan = TrainPlan | VideoEvaluatePlan  # that read clips
+Plan = TrainPlan | EvaluatePlan | InferencePlan | VideoEvaluatePlan | VideoInferencePlan  # that run here
+AnyPlan = Plan

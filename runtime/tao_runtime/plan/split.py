@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+import numpy.typing as npt
 
 from tao_runtime.data.facts import DatasetFacts
 
@@ -16,7 +19,7 @@ def split_records(dataset: DatasetFacts, test_size: float, *, seed: int) -> tupl
     wanted = round(test_size * len(usable)) if test_size < 1 else int(test_size)
     if wanted <= 0 or wanted >= len(usable):
         return ()
-    groups = _groups(dataset, usable.tolist())
+    groups = _groups(dataset, usable)
     held: list[int] = []
     for position in np.random.Generator(np.random.PCG64(seed)).permutation(len(groups)):
         if len(held) >= wanted:
@@ -25,21 +28,24 @@ def split_records(dataset: DatasetFacts, test_size: float, *, seed: int) -> tupl
     return tuple(sorted(held)) if len(held) < len(usable) else ()
 
 
-def _groups(dataset: DatasetFacts, records: list[int]) -> list[list[int]]:
+def _groups(dataset: DatasetFacts, records: npt.NDArray[np.int64]) -> list[list[int]]:
     """Return the records that hang together by the media they share, directly or through others."""
-    parent = list(range(len(dataset.media)))
+    columns, parent = dataset.columns, list(range(len(dataset.media)))
 
     def root(medium: int) -> int:
         while parent[medium] != medium:
             parent[medium] = medium = parent[parent[medium]]
         return medium
 
-    for record in records:
-        first, *others = dataset.columns.media_of(record).tolist() or [None]
+    count = np.diff(columns.media_start)[records]
+    for record in records[count > 1].tolist():
+        first, *others = columns.media_of(record).tolist()
         for other in others:
             parent[root(other)] = root(first)
-    groups: dict[int, list[int]] = {}
-    for record in records:
-        media = dataset.columns.media_of(record)
-        groups.setdefault(root(int(media[0])) if len(media) else -1 - record, []).append(record)
-    return [groups[key] for key in sorted(groups)]
+    keys = -1 - records  # a record without media is alone
+    roots = np.array([root(medium) for medium in range(len(parent))], np.int64)
+    keys[count > 0] = roots[columns.media_index[columns.media_start[records[count > 0]]]]
+    order = np.argsort(keys, kind="stable")
+    cuts = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
+    ordered = records[order].tolist()
+    return [ordered[start:end] for start, end in pairwise(cuts)]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from statistics import NormalDist
+from typing import Any
 
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.diffusion import SamplerPlan
 from tao_runtime.plan.model import ModelPlan, VideoInferencePlan
 from tao_runtime.plan.structured import place
 from tao_runtime.spec.base import Spec
-from tao_runtime.spec.structured.video import Sampling, TunedModel
+from tao_runtime.spec.structured.video import JudgedModel, Sampling, TunedModel
+
+NO_LIMIT = 1_000_000  # tokens: clips have a limit of their own
 
 # Upstream's flag -> the part of a pipeline.
 TEXT_ENCODER = "text_encoder"
@@ -25,7 +26,7 @@ def make_tuned(model: TunedModel, facts: Facts) -> ModelPlan:
     """Return the model that is judged or asked, or the adapter and the base it is put on."""
     places = {ref.label: place(ref, facts) for ref in model.refs()}
     return ModelPlan(
-        path=places["model"], base_path=places.get("base_model"), max_length=1_000_000, dtype=model.precision
+        path=places["model"], base_path=places.get("base_model"), max_length=NO_LIMIT, dtype=model.precision
     )
 
 
@@ -33,16 +34,29 @@ def make_sampler(sampling: Sampling, *, shift: float = 1.0) -> SamplerPlan:
     return SamplerPlan(num_steps=sampling.num_steps, guidance=sampling.guidance, seed=sampling.seed, shift=shift)
 
 
-def fixed_times(count: int, *, shift: float = 1.0) -> tuple[float, ...]:
-    """Return `count` times spread evenly over (0, 1) and shifted: 2 without shift are 0.25 and 0.75."""
-    even = ((number + 0.5) / count for number in range(count))
-    return tuple(shift * time / (1 + (shift - 1) * time) for time in even)
+def make_baseline(model: JudgedModel, facts: Facts) -> ModelPlan | None:
+    """Return what is judged beside: what is named, else the base of an adapter or of a commit; None: nothing."""
+    places = {ref.label: place(ref, facts) for ref in model.refs()}
+    beside = places.get("baseline") or places.get("base_model") or (places["model"] if model.commit else None)
+    return None if beside is None else ModelPlan(path=beside, max_length=NO_LIMIT, dtype=model.precision)
 
 
-def fixed_sigmas(count: int, *, mean: float, std: float) -> tuple[float, ...]:
-    """Return the middles of `count` equal shares of a log-normal distribution of noise levels."""
-    normal = NormalDist(mean, std)
-    return tuple(math.exp(normal.inv_cdf((number + 0.5) / count)) for number in range(count))
+def judged(spec: Spec, facts: Facts) -> dict[str, Any]:
+    """Return the fields of an evaluation's plan that every family fills alike."""
+    judge, model = spec.evaluate, spec.model  # type: ignore[attr-defined]
+    return {
+        "family": spec.family,
+        "spec_sha256": spec.sha256,
+        "output_dir": spec.output_dir(),
+        "model": make_tuned(model, facts),
+        "commit": model.commit or None,
+        "averaged": model.weights == "averaged",
+        "baseline": make_baseline(model, facts),
+        "num_reconstructions": judge.num_reconstructions,
+        "num_videos": judge.num_videos,
+        "limit": judge.limit if judge.limit > 0 else None,
+        "world": facts.host.world_size or max(1, facts.host.num_gpus),
+    }
 
 
 def plan_video_inference(

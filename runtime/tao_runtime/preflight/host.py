@@ -20,6 +20,12 @@ def _size(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"
 
 
+def _only_plans(facts: Facts) -> bool:
+    """Whether this machine has neither a GPU nor the base: it says what a run needs, and will not run it."""
+    base = facts.models.get("model")
+    return facts.host.num_gpus == 0 and base is not None and base.directory is None and not base.is_file
+
+
 @rule("host/memory", "error", actions=("train",), source=_FITS)
 def memory(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     """Weights, gradients and optimizer state of one process fit its device, with room left for activations."""
@@ -43,7 +49,7 @@ def memory(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     if need > TIGHT * have:
         saw = f"{_size(need)} of weights, gradients and optimizer state in {what} {_size(have)}"
         fix = "use more data-parallel shards, LoRA, or offloading"
-        severity: Severity = "error" if need > have else "warning"
+        severity: Severity = "error" if need > have and not _only_plans(facts) else "warning"
         yield Problem(where, saw, f"at most {TIGHT:.0%} of it", fix, severity=severity)
 
 
@@ -66,7 +72,7 @@ def disk(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
         return
     saw = f"{_size(free)} free, and {count} checkpoints of {_size(one)} are {_size(one * count)}"
     saw += f", and the export {_size(export)}" if export else ""
-    severity: Severity = "error" if min(count, 2) * one > free else "warning"
+    severity: Severity = "error" if min(count, 2) * one > free and not _only_plans(facts) else "warning"
     yield Problem(
         spec.output_dir(), saw, "room for all of them", "keep fewer checkpoints, or use another disk", severity=severity
     )

@@ -60,7 +60,7 @@ def _records(records: tuple[int, ...]) -> str:
 
 def by_content(facts: Facts) -> list[Group]:
     """Return the groups of files with the same bytes."""
-    owners = {side: _owners(facts.datasets[side]) for side in SIDES}
+    owners = {side: owners_of(facts.datasets[side]) for side in SIDES}
     groups = []
     for paths in facts.same_content:
         files = {side: [path for path in paths if path in owners[side]] for side in SIDES}
@@ -72,12 +72,12 @@ def by_content(facts: Facts) -> list[Group]:
 
 def by_source(facts: Facts) -> list[Group]:
     """Return the groups of clips cut from the same source video; files that are themselves the same are left out."""
-    owners = {side: _owners(facts.datasets[side]) for side in SIDES}
+    owners = {side: owners_of(facts.datasets[side]) for side in SIDES}
     same = (owners["train"].keys() & owners["val"].keys()) | {path for paths in facts.same_content for path in paths}
     sources: dict[str, dict[str, list[tuple[int, Path, Cut]]]] = defaultdict(lambda: {side: [] for side in SIDES})
     for side in SIDES:
-        cuts = _cuts(facts.datasets[side], owners[side])
-        common = _common(cuts)
+        cuts = placed_cuts(facts.datasets[side], owners[side])
+        common = common_sources(cuts)
         for record, path, cut in cuts:
             if cut.source not in common and path not in same:
                 sources[cut.source][side].append((record, path, cut))
@@ -106,13 +106,14 @@ def _overlapping(train: list[Clip], val: list[Clip]) -> tuple[Clip, Clip] | None
     return None
 
 
-def _common(cuts: list[Clip]) -> set[str]:
+def common_sources(cuts: list[Clip]) -> set[str]:
+    """Return the names that so many files of a large set share that they are those of collections."""
     files = {(path, cut.source) for _, path, cut in cuts}
     counts = Counter(source for _, source in files)
     return {name for name, count in counts.items() if len(files) >= SMALL and count > COMMON * len(files)}
 
 
-def _owners(data: DatasetFacts) -> dict[Path, list[int]]:
+def owners_of(data: DatasetFacts) -> dict[Path, list[int]]:
     """Return the records that name each file."""
     columns, owners = data.columns, defaultdict[Path, list[int]](list)
     records = np.repeat(np.arange(len(columns)), np.diff(columns.media_start)).tolist()
@@ -123,7 +124,7 @@ def _owners(data: DatasetFacts) -> dict[Path, list[int]]:
     return dict(owners)
 
 
-def _cuts(data: DatasetFacts, owners: dict[Path, list[int]]) -> list[Clip]:
+def placed_cuts(data: DatasetFacts, owners: dict[Path, list[int]]) -> list[Clip]:
     """Return every (record, file, place in its source) that is known; what a record says comes before names."""
     found = []
     for path, records in owners.items():
@@ -139,7 +140,8 @@ def _cuts(data: DatasetFacts, owners: dict[Path, list[int]]) -> list[Clip]:
     return found
 
 
-def _both(facts: Facts) -> bool:
+def both_sides(facts: Facts) -> bool:
+    """Tell whether there is a training and a validation set, and they are not one file."""
     train, val = (facts.datasets.get(side) for side in SIDES)
     return train is not None and val is not None and train.sha256 != val.sha256
 
@@ -151,7 +153,7 @@ def _where(spec: Spec) -> str:
 @rule("dataset/train-val-same-content", "warning", actions=("train",), source=_SCORE)
 def same_content(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     """No file of the validation set holds the same bytes as one of the training set, under whatever name."""
-    if not _both(facts) or not (groups := by_content(facts)):
+    if not both_sides(facts) or not (groups := by_content(facts)):
         return
     count = sum(len(group.records["val"]) for group in groups)
     first, second = groups[0].example
@@ -163,7 +165,7 @@ def same_content(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Proble
 @rule("dataset/train-val-same-source", "warning", actions=("train",), source=_SCORE)
 def same_source(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     """No clip of the validation set is cut from a video that the training set has clips of, by records or names."""
-    if not _both(facts) or not (groups := by_source(facts)):
+    if not both_sides(facts) or not (groups := by_source(facts)):
         return
     count, overlap = sum(len(group.records["val"]) for group in groups), sum(group.overlaps for group in groups)
     first, second = groups[0].example

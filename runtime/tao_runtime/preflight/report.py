@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from tao_runtime.data.facts import Facts
+from tao_runtime.data.facts import DatasetFacts, Facts
 from tao_runtime.data.fold import MAX_PER_RULE
+from tao_runtime.data.packages import installed
 from tao_runtime.errors import ExitCode, Finding, Frozen
 
+# Of these, versions are told: they decide how data are read and how a run computes.
+ENVIRONMENT = (
+    *("tao-run", "torch", "transformers", "diffusers", "peft", "accelerate"),
+    *("av", "numpy", "pillow", "tokenizers"),
+)
 ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -111,12 +118,14 @@ def _summary(facts: Facts) -> Mapping[str, JsonValue]:
             "free_disk_bytes": host.free_disk_bytes,
             "world_size": host.world_size,
         },
+        "environment": dict(installed(ENVIRONMENT)),
         "models": {
             label: {
                 "location": model.location,
                 "local": model.directory is not None,
                 "parameters": model.num_parameters,
                 "weight_bytes": model.weight_bytes,
+                "video_processor": model.geometry.processor,
             }
             for label, model in facts.models.items()
         },
@@ -128,10 +137,20 @@ def _summary(facts: Facts) -> Mapping[str, JsonValue]:
                 "records": data.num_records,
                 "usable": data.num_usable,
                 "media": len(data.media),
+                "media_sha256": media_sha256(data),
             }
             for label, data in facts.datasets.items()
         },
     }
+
+
+def media_sha256(data: DatasetFacts) -> str:
+    """Return a digest of what was seen of every medium of a data set."""
+    digest = hashlib.sha256()
+    for header in data.media:
+        seen = header and (str(header.path), header.width, header.height, header.num_frames, header.size_bytes)
+        digest.update(f"{seen}\n".encode())
+    return digest.hexdigest()
 
 
 def merged(report: Report, other: Report) -> Report:

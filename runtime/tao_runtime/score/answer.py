@@ -10,9 +10,10 @@ from functools import lru_cache
 from typing import Literal
 
 from tao_runtime.score.closed import read_closed
+from tao_runtime.score.rating import read_rating
 
-Kind = Literal["yes_no", "direction", "choice", "text"]
-CLOSED_KINDS: tuple[Kind, ...] = ("yes_no", "direction", "choice")
+Kind = Literal["yes_no", "direction", "choice", "rating", "text"]
+CLOSED_KINDS: tuple[Kind, ...] = ("yes_no", "direction", "choice", "rating")
 
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|(?=<answer>)|\Z)", re.IGNORECASE | re.DOTALL)
 _THINK = re.compile(r"<(/?)think>", re.IGNORECASE)
@@ -28,7 +29,8 @@ _CLOSING = _OPENING + ".,;:!?…。"
 class Parsed:
     """What an answer says. `value` is canonical, and None where the text cannot be read: nothing is ever guessed.
 
-    Canonical: `yes`/`no`; `left`/`right`/`straight`; one upper-case letter; for text the normalised text itself.
+    Canonical: `yes`/`no`; `left`/`right`/`straight`; one upper-case letter; `1` to `5`; for text the normalised
+    text itself.
     `how` names the rule that read it (exact, stated, leading, ...) or why nothing did (null, unclosed-think,
     contradiction, empty, no-answer).
     """
@@ -135,4 +137,4 @@ def _read(text: str, kind: Kind) -> tuple[str | None, str]:
     if kind == "text":
         value = normalise_text(text)
         return (value, "exact") if value else (None, "empty")
-    return read_closed(text, kind=kind)
+    return read_rating(text) if kind == "rating" else read_closed(text, kind=kind)

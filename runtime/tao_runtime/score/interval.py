@@ -75,3 +75,15 @@ def mean(total: float, total_squares: float, n: int) -> Estimate:
         return Estimate(value=value, n=1)
     half = Z * sqrt(max(0.0, total_squares / n - value * value) / (n - 1))
     return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half), n=n)
+
+
+def mean_of_numbers(values: Sequence[float]) -> Estimate:
+    """Mean of any figures, one for each of independent things; normal interval, null below two."""
+    n = len(values)
+    if n == 0:
+        return Estimate()
+    value = sum(values) / n
+    if n == 1:
+        return Estimate(value=value, n=1)
+    half = Z * sqrt(sum((each - value) ** 2 for each in values) / (n - 1) / n)
+    return Estimate(value=value, low=value - half, high=value + half, n=n)

@@ -19,6 +19,7 @@ from tao_runtime.errors import Frozen, InputError
 from tao_runtime.score.answer import Kind, detect_kind
 from tao_runtime.score.interval import Estimate, difference, f1_score, mean, mean_of, proportion
 from tao_runtime.score.judge import ErrorType, Match, judge, token_f1
+from tao_runtime.score.rating import rating_metrics
 from tao_runtime.score.results import Result
 from tao_runtime.score.text import text_metrics as compute_text_metrics
 
@@ -30,6 +31,7 @@ TASK_KINDS: Mapping[str, Kind | None] = {
     "binary": "yes_no",
     "its_directionality": "direction",
     "mcq": "choice",
+    "rating": "rating",
     "text": "text",
 }
 
@@ -168,6 +170,8 @@ class _Tally:
             metrics |= binary_metrics(**{key.lower(): value for key, value in binary.items()})
         elif per_class:
             metrics["balanced_accuracy"] = mean_of([each.recall for each in per_class.values() if each.n])
+        if self.kind == "rating":
+            metrics |= rating_metrics(self.confusion)
         if self.soft_threshold is not None:
             metrics["soft_accuracy"] = proportion(self.soft, self.n)
         if self.kind == "text" or self.soft_threshold is not None:

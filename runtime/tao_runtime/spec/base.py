@@ -11,11 +11,16 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from tao_runtime.spec.hub_asset import HubAsset
+
 
 class Section(BaseModel):
     """A table of a spec. Unknown keys are refused; values never change after loading, and are never coerced."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False)
+    # defer_build: of all the specs of all families, a command validates one
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, allow_inf_nan=False, defer_build=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,9 @@ class Spec(Section):
     # Keys that decide whether a run is the run that was meant: what to give them, and why.
     critical: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
+    # What the family's specs need of the hub: where a path comes from, and what libraries fetch without any key for it.
+    hub: ClassVar[tuple[HubAsset, ...]] = ()
+
     # True: this action is meant where the keys fit several.
     assumed: ClassVar[bool] = False
     # True: `???` means "as if the key were not given", and is wrong only where nothing else gives a value.
@@ -95,3 +103,14 @@ class Spec(Section):
     @abstractmethod
     def output_dir(self) -> str:
         """Where the run is written."""
+
+    def acting_on(self, model: str, *, base: str, output_dir: str) -> tuple[str, ...]:
+        """Return overrides for the same run of another model into another place; none: this action has no such thing.
+
+        `base`: what `model` is an adapter of; empty: it is whole.
+        """
+        return ()
+
+    def any_question(self) -> tuple[str, ...]:
+        """Return overrides under which questions of every kind are judged, and answers are short."""
+        return ()

@@ -45,21 +45,21 @@ _LIST = (
         cosmos3_vision.TrainSpec,
         cosmos3_vision.EvaluateSpec,
         cosmos3_vision.InferenceSpec,
-        engine=("train", "inference"),
+        engine=("train", "evaluate", "inference"),
     ),
     _family(
         "Cosmos-Predict1 text to video, structured dialect (task text2world)",
         cosmos_predict1.TrainSpec,
         cosmos_predict1.EvaluateSpec,
         cosmos_predict1.InferenceSpec,
-        engine=("train", "inference"),
+        engine=("train", "evaluate", "inference"),
     ),
     _family(
         "Cosmos-Predict2 picture or clip to video, structured dialect (task video2world)",
         cosmos_predict2.TrainSpec,
         cosmos_predict2.EvaluateSpec,
         cosmos_predict2.InferenceSpec,
-        engine=("train", "inference"),
+        engine=("train", "evaluate", "inference"),
     ),
 )
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _LIST}

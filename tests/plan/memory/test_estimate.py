@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eight_billion import CONFIG
-from tao_runtime.plan.memory.activations import LOGIT_BYTES, Load, activations
+from tao_runtime.plan.memory.activations import LOGIT_BYTES, Activations, Load, activations
 from tao_runtime.plan.memory.estimate import Setting, estimate_memory
 from tao_runtime.plan.memory.network import vision_language_network
 from tao_runtime.plan.memory.sizes import measure
@@ -39,7 +40,11 @@ def setting(shards: int = 8, *, cp: int = 1, lora: bool = False, accumulation: i
 
 
 def memory(load: Load, **how: Any) -> MemoryPlan:
-    found = estimate_memory(setting(**how), (load, load, load))
+    made = setting(**how)
+    mode = made.precision.activation_checkpointing
+    trained = made.sizes.vision_trained
+    ends = activations(NETWORK, load, mode=mode, compute=2, cp=made.mesh.cp, vision_trained=trained)
+    found = estimate_memory(made, ends)
     assert found is not None
     return found
 
@@ -133,6 +138,5 @@ def test_more_ranks_or_recomputation_never_need_more_and_the_ends_are_in_order(l
 def test_a_mesh_that_does_not_fit_gives_nothing() -> None:
     broken = setting()
     mesh = broken.mesh.model_copy(update={"dp_shard": None})
-    one = Load(1, 0, 1)
-    found = estimate_memory(Setting(broken.sizes, broken.precision, mesh, broken.batch, broken.optimizer), (one,) * 3)
-    assert found is None
+    ends = (Activations(1, 1, 1),) * 3
+    assert estimate_memory(replace(broken, mesh=mesh), ends) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,27 @@ def test_with_a_tokenizer_one_token_decides(mixed: Samples, tmp_path: Path) -> N
     assert list(too_long(mixed, Limit(longest, "k", "p"), model)) == []
     (problem,) = too_long(mixed, Limit(longest - 1, "k", "p"), model)
     assert f"{longest:,} tokens" in problem.saw
+
+
+def test_what_would_fit_instead_fits_and_is_the_most_that_does(mixed: Samples, tmp_path: Path) -> None:
+    """With two samples of a knob: what is proposed gives no finding, one frame more gives one."""
+    model = probe_model(ModelRef("model", str(tmp_path / "model"), "k"))
+    tokenizer = load_tokenizer(model)
+    videos = replace(mixed, sampling=SamplingPlan(num_frames=8))
+    longest = int(count_tokens(videos, list(range(5)), tokenizer).max())
+    limit = Limit(longest - 1, "k", "vision.total_pixels")
+    (problem, *_) = too_long(videos, limit, model)
+    proposed = re.search(r"vision\.nframes to (\d+)", str(problem.fix))
+    assert proposed, problem.fix
+    frames = int(proposed[1])
+    fewer, more = (replace(mixed, sampling=SamplingPlan(num_frames=count)) for count in (frames, frames + 1))
+    assert list(too_long(fewer, limit, model)) == []
+    assert list(too_long(more, limit, model)) != []
+
+
+def test_no_number_of_frames_makes_a_long_text_short(mixed: Samples) -> None:
+    (problem, *_) = too_long(mixed, Limit(1, "k", "p"), None)
+    assert "shorten the text" in (str(problem.fix))
 
 
 def test_without_a_tokenizer_a_possible_overrun_is_a_warning(mixed: Samples) -> None:

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.distributed import ProcessGroup
 
-    from tao_runtime.data.facts import VisionGeometry
+    from tao_runtime.data.facts import Facts, VisionGeometry
+    from tao_runtime.engine.clip_source import ClipSource
     from tao_runtime.engine.dist import World
-    from tao_runtime.engine.export import ExportLayout
+    from tao_runtime.engine.export.layout import ExportLayout
     from tao_runtime.engine.samples import Item
     from tao_runtime.engine.source import Source
-    from tao_runtime.plan.model import GenerationPlan, TrainPlan
+    from tao_runtime.plan.model import ClipsPlan, GenerationPlan, TrainPlan
 
 
 # Tensors, and the few numbers and flags that the host must know without asking the device.
@@ -45,6 +46,11 @@ class WetFamily(Protocol):
         `loss` then returns a part of the numerator: the ranks' parts add up to it.
         """
 
+    LEFT_OUT: tuple[str, ...]  # parts of names that upstream's files have, and that are no parameters of the network
+
+    def library_name(self, original: str) -> str:
+        """Return the name that one of upstream's tensors has in the library's network."""
+
     def original_name(self, parameter: str) -> str:
         """Return the name that a parameter has in upstream's code, which the keys of a spec mean."""
 
@@ -53,6 +59,13 @@ class WetFamily(Protocol):
 
     def open_source(self, plan: TrainPlan, run_dir: Path, label: str, world: World) -> Source:
         """Open the data set `label` (train, val) of a run through its ledger. Collective."""
+
+    def rehearse(self, plan: TrainPlan, facts: Facts) -> Batch:
+        """Return a micro-batch as large as the plan's largest should be, of zeros.
+
+        Raises:
+            RunError: nothing says how large that is.
+        """
 
     def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
         """Return the numerator of the loss, float32, scalar: a sum over what `weight` counts."""
@@ -83,6 +96,13 @@ class ChatFamily(WetFamily, Protocol):
         """Return the new tokens [batch, new], padded after the end token."""
 
 
+class ClipFamily(WetFamily, Protocol):
+    """A family that makes video: its clips are read the same to train on and to be judged by."""
+
+    def open_source(self, plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+        """Open the data set `label` (train, eval) of a run through its ledger. Collective."""
+
+
 def wet_family(name: str) -> WetFamily:
     """Return the wet half of a family; importing it imports torch and its like."""
     return cast(WetFamily, importlib.import_module(f"tao_runtime.engine.families.{name}"))
@@ -91,3 +111,8 @@ def wet_family(name: str) -> WetFamily:
 def chat_family(name: str) -> ChatFamily:
     """Return the wet half of a family that answers."""
     return cast(ChatFamily, wet_family(name))
+
+
+def clip_family(name: str) -> ClipFamily:
+    """Return the wet half of a family that makes video."""
+    return cast(ClipFamily, wet_family(name))

@@ -63,7 +63,8 @@ def gate_base(verdicts: Verdicts, built: Built, family: WetFamily, *, directory:
     """Every base tensor is there (`load_base` raised otherwise), finite, and in memory as in the file. Collective."""
     expected = [clean_name(name) for name, _ in built.model.named_parameters()]
     patterns = ignored_by_library(built.model)
-    unused = [name for name in built.load.unused if not any(pattern.search(name) for pattern in patterns)]
+    left = set(built.load.unused) - set(built.skipped)
+    unused = [name for name in sorted(left) if not any(pattern.search(name) for pattern in patterns)]
     problems = [
         f"the snapshot has {group} and the model has not; want a config.json that describes this snapshot. "
         f"Fix: restore the config.json of {directory}"
@@ -86,6 +87,7 @@ def gate_base(verdicts: Verdicts, built: Built, family: WetFamily, *, directory:
         reread=len(verified),
         unused=len(unused),
         unused_examples=list(unused[:5]),
+        skipped=list(built.skipped),
     )
     if unused and not problems:
         verdicts.warn("base-weights", f"{len(unused)} tensors of {directory} are not used: {listed(unused)}")
@@ -101,7 +103,9 @@ def reread(built: Built, family: WetFamily, directory: Path, *, world: World) ->
     last: dict[str, tuple[str, nn.Parameter]] = {}
     for name, value in built.model.named_parameters():
         plain = clean_name(name)
-        if plain in names and value.numel() <= 1 << 24:  # gathered for the comparison: small ones are enough
+        if (
+            plain in names and plain not in built.skipped and value.numel() <= 1 << 24
+        ):  # gathered: small ones are enough
             last[family.part_of(plain)] = (plain, value)
     snapshot, differing = Snapshot(directory), []
     for plain, value in last.values():

@@ -17,9 +17,9 @@ from typing import Literal
 import torch
 
 from tao_runtime.engine.objectives.draw import Draw, Shape, condition_mask, noise_like, normal, uniform
+from tao_runtime.plan.noise import shifted, waver_time
 
 Distribution = Literal["waver", "logitnormal"]
-WAVER_MODE = 1.29  # the scale of the mode-seeking density of upstream's "waver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,6 @@ class FlowNoised:
     mask_1T11: torch.Tensor  # 0 on given frames
     timestep: float  # of the noisy frames
     condition_frames: int
-
-
-def waver_time(u: float) -> float:
-    """Return the time of a uniform number: u = 0 gives 1, u = 1 gives 0, u = 0.5 gives 0.5."""
-    return 1 - u - WAVER_MODE * (math.cos(math.pi / 2 * u) ** 2 - 1 + u)
-
-
-def shifted(time: float, shift: float) -> float:
-    """Return the noise level of a time. Worked number: time 0.5, shift 3 -> 1.5 / 2 = 0.75."""
-    return shift * time / (1 + (shift - 1) * time)
 
 
 def draw(shape: Shape, generator: torch.Generator, recipe: FlowRecipe) -> Draw:

@@ -1,112 +1,56 @@
-"""Memory, time and disk of a training run, and what could be changed so that it fits a device."""
+"""What could be changed in a training run so that it fits a device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-
-from tao_runtime.data.cosmos_reason import bound_tokens, forward_flops
+from tao_runtime.data.cosmos_reason import NETWORKS
 from tao_runtime.data.facts import Facts, ModelFacts
-from tao_runtime.data.vision import SamplingPlan, lay_out
-from tao_runtime.plan.devices import peak_flops
+from tao_runtime.data.vision import SamplingPlan
+from tao_runtime.plan.chat_costs import (
+    LEAST_PIXELS,
+    Loads,
+    chat_memory,
+    chat_sizes,
+    find_loads,
+    largest_pixels,
+    with_chat_costs,
+)
 from tao_runtime.plan.memory.activations import Load
-from tao_runtime.plan.memory.estimate import BYTES, Loads, Setting, estimate_memory
 from tao_runtime.plan.memory.fit import Devices, Fit, Option, judge, nearest
-from tao_runtime.plan.memory.network import Network, vision_language_network
-from tao_runtime.plan.memory.sizes import measure
-from tao_runtime.plan.model import LoraPlan, MemoryPlan, Range, Recompute, TrainPlan
+from tao_runtime.plan.memory.network import VisionLanguageNetwork, vision_language_network
+from tao_runtime.plan.memory.sizes import Sizes
+from tao_runtime.plan.model import LoraPlan, MemoryPlan, Recompute, TrainPlan
 from tao_runtime.spec.cosmos_reason import TrainSpec
 from tao_runtime.spec.cosmos_reason.policy import Lora
 
-SAMPLED: Final = 2000  # records whose arithmetic is counted
-BYTES_PER_TOKEN: Final = 3.5  # of text, about
-UTILISATION: Final = (0.5, 0.35, 0.15)  # share of a device's peak that training reaches: best, usual, poor
 ORDER: Final[tuple[Recompute, ...]] = ("none", "selective", "full")
 
 
 def with_costs(plan: TrainPlan, facts: Facts) -> TrainPlan:
     """Return the plan with memory, time and bytes written, as far as configuration, data and device tell them."""
-    model, network = facts.models.get("model"), _network(facts)
-    if model is None or network is None:
-        return plan
-    sizes, master = measure(network, plan.model), BYTES[plan.precision.master]
-    loads = find_loads(plan, facts, plan.data.sampling)
-    memory = estimate_memory(_setting(plan, network), loads) if loads and plan.batch.data_parallel else None
-    seconds = _step_seconds(plan, facts, model)
-    count = plan.steps.total
-    state = memory.weights + memory.gradients + memory.optimizer if memory else plan.estimate.state_bytes_per_rank
-    changes = {
-        "trainable_parameters": sizes.trained.total,
-        "state_bytes_per_rank": state,
-        "checkpoint_bytes": 3 * master * sizes.trained.total,
-        "export_bytes": BYTES[plan.precision.compute] * sizes.every.total,  # adapters are also written merged
-        "memory": memory,
-        "step_seconds": seconds,
-        "total_seconds": _times(seconds, count) if seconds and count else None,
-    }
-    return plan.model_copy(update={"estimate": plan.estimate.model_copy(update=changes)})
+    model = model_of(facts)
+    return with_chat_costs(plan, facts, model, _network(model))
 
 
-def _times(seconds: Range, count: int) -> Range:
-    return Range(low=seconds.low * count, expected=seconds.expected * count, high=seconds.high * count)
-
-
-def _network(facts: Facts) -> Network | None:
+def model_of(facts: Facts) -> ModelFacts | None:
+    """Return the model; of a published one that is not on this machine, with its configuration."""
     model = facts.models.get("model")
+    if model is None or model.config:
+        return model
+    return replace(model, config=NETWORKS.get(model.location, {}))
+
+
+def network_config(spec: TrainSpec, facts: Facts) -> Mapping[str, object]:
+    """Return the configuration of the network; empty where it is not known."""
+    model = model_of(facts)
+    return model.config if model is not None else {}
+
+
+def _network(model: ModelFacts | None) -> VisionLanguageNetwork | None:
     return vision_language_network(model.config) if model and model.config and not model.is_adapter else None
-
-
-def _setting(plan: TrainPlan, network: Network) -> Setting:
-    return Setting(measure(network, plan.model), plan.precision, plan.mesh, plan.batch, plan.optimizer)
-
-
-def find_loads(plan: TrainPlan, facts: Facts, sampling: SamplingPlan) -> Loads | None:
-    """Return the size of a micro-batch of the longest record, as often as it holds samples; None without records.
-
-    Its vision is exact. Of its text the bytes are known: a quarter, half, and all of them as tokens.
-    """
-    train, model, record = facts.datasets.get("train"), facts.models.get("model"), plan.estimate.max_tokens_record
-    if train is None or model is None or record is None:
-        return None
-    visual, upper = bound_tokens(
-        train, record, sampling=sampling, geometry=model.geometry, system_prompt=plan.data.system_prompt
-    )
-    answer = int(train.columns.answer_bytes[record]) + 1
-    samples, budget = plan.batch.micro, plan.batch.micro_tokens
-    found = []
-    for part in (4, 2, 1):
-        text = -(-(upper - visual) // part)
-        one = Load(visual + text, visual, min(text, -(-answer // part)))
-        count = samples if budget is None else max(1, budget // one.tokens)
-        found.append(one.times(count))
-    return found[0], found[1], found[2]
-
-
-def _step_seconds(plan: TrainPlan, facts: Facts, model: ModelFacts) -> Range | None:
-    """Return the time of a step by the arithmetic of a sample of records; None where the device is not known."""
-    peak = peak_flops(facts.host.gpu_name or "", plan.precision.compute)
-    flops = forward_flops(model.config, model.geometry)
-    train, batch = facts.datasets.get("train"), plan.batch.global_batch
-    if peak is None or flops is None or train is None or not batch or not train.num_usable:
-        return None
-    usable = np.flatnonzero(train.columns.usable)
-    chosen = usable[np.linspace(0, len(usable) - 1, min(SAMPLED, len(usable))).astype(int)].tolist()
-    total = 0.0
-    for record in chosen:
-        headers = [train.media[medium] for medium in train.columns.media_of(record)]
-        layouts = [lay_out(header, plan.data.sampling, model.geometry) for header in headers if header is not None]
-        text = int(train.columns.text_bytes[record] / BYTES_PER_TOKEN)
-        answer = int(train.columns.answer_bytes[record] / BYTES_PER_TOKEN) + 1
-        total += flops(text + sum(layout.num_tokens for layout in layouts), answer, layouts)
-    passes = (3 if plan.model.lora is None else 2) + {"none": 0.0, "selective": 0.3, "full": 1.0}[
-        plan.precision.activation_checkpointing
-    ]
-    work = passes * batch * total / len(chosen) / (peak * plan.mesh.world)
-    best, usual, poor = UTILISATION
-    return Range(low=work / best, expected=work / usual, high=work / poor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,23 +63,29 @@ class Trial:
 
 def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit:
     """Return whether a run fits, and the nearest one that does. The plan is that of `devices.count` processes."""
-    memory, network = plan.estimate.memory, _network(facts)
-    verdict = judge(memory, devices)
-    if verdict == "fits" or network is None or plan.estimate.max_tokens_record is None:
+    memory, model = plan.estimate.memory, model_of(facts)
+    verdict, network = judge(memory, devices), _network(model)
+    if (
+        verdict == "fits"
+        or network is None
+        or model is None
+        or find_loads(plan, facts, model, plan.data.sampling) is None
+    ):
         return Fit(devices=devices, verdict=verdict, memory=memory)
-    known: dict[tuple[bool, float], tuple[Setting, Loads]] = {}
+    known: dict[tuple[bool, float], tuple[Sizes, Loads]] = {}
 
     def estimate(trial: object) -> MemoryPlan | None:
         assert isinstance(trial, Trial)
         key = trial.plan.model.lora is not None, trial.pixels
         if key not in known:
-            loads = find_loads(plan, facts, _fewer_pixels(plan.data.sampling, trial.pixels, plan, facts))
+            loads = find_loads(plan, facts, model, _fewer_pixels(plan.data.sampling, trial.pixels, plan, facts))
             assert loads is not None
-            known[key] = _setting(trial.plan, network), tuple(_unit(load, plan) for load in loads)  # type: ignore[assignment]
-        setting, units = known[key]
-        changed = replace(setting, precision=trial.plan.precision, mesh=trial.plan.mesh, batch=trial.plan.batch)
+            low, expected, high = (_unit(load, plan) for load in loads)
+            known[key] = chat_sizes(trial.plan, network), (low, expected, high)
+        sizes, units = known[key]
         micro = trial.plan.batch.micro if trial.plan.batch.micro_tokens is None else 1
-        return estimate_memory(changed, (units[0].times(micro), units[1].times(micro), units[2].times(micro)))
+        loads = units[0].times(micro), units[1].times(micro), units[2].times(micro)
+        return chat_memory(trial.plan, network, sizes, loads)
 
     found = nearest(Trial(plan), knobs(plan, spec, facts, devices.count), estimate, devices)
     return Fit(devices=devices, verdict=verdict, memory=memory, nearest=found)
@@ -153,11 +103,9 @@ def _fewer_pixels(sampling: SamplingPlan, share: float, plan: TrainPlan, facts: 
 
 def _pixels(plan: TrainPlan, facts: Facts, share: float) -> int:
     """Return a share of the pixels that the longest record has now."""
-    train, model, record = facts.datasets["train"], facts.models["model"], plan.estimate.max_tokens_record
+    model, record = facts.models["model"], plan.estimate.max_tokens_record
     assert record is not None
-    headers = [train.media[medium] for medium in train.columns.media_of(record)]
-    layouts = [lay_out(header, plan.data.sampling, model.geometry) for header in headers if header is not None]
-    most = max((len(one.frame_indices) * one.height * one.width for one in layouts), default=0)
+    most = largest_pixels(facts.datasets["train"], record, plan.data.sampling, model.geometry)
     return int(most * share)
 
 
@@ -189,7 +137,8 @@ def _on(change: Callable[[TrainPlan], TrainPlan | None]) -> Callable[[object], o
 
 def _meshes(plan: TrainPlan, spec: TrainSpec, facts: Facts, world: int) -> list[Option]:
     options = [_as_it_is()] if plan.batch.data_parallel else []
-    heads = facts.models["model"].config.get("text_config")
+    model = model_of(facts)
+    heads = model.config.get("text_config") if model is not None else None
     count = heads.get("num_attention_heads") if isinstance(heads, dict) else None
     now = spec.policy.parallelism
     for place, cp in enumerate(size for size in (1, 2, 4, 8) if world % size == 0):
@@ -266,9 +215,11 @@ def _offloading(plan: TrainPlan) -> list[Option]:
 
 def _smaller(plan: TrainPlan, facts: Facts) -> list[Option]:
     options = [_as_it_is()]
+    if plan.estimate.max_tokens_record is None:  # no record, no pixels
+        return options
     for place, share in enumerate((0.5, 0.25, 0.125)):
         pixels = _pixels(plan, facts, share)
-        if pixels < 4 * 32 * 32:
+        if pixels < LEAST_PIXELS:
             break
         text = f"at most {share:.3g} of the pixels that the longest sample has now: fewer tokens, less to see"
         change = _scaled(share)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tao_runtime.data.cosmos_reason import PROMPT_FORMAT
 from tao_runtime.data.facts import Facts, VisionGeometry
-from tao_runtime.data.video_chat import longest_record
+from tao_runtime.data.lengths import LengthSummary, summarise, token_bounds
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan.batches import num_steps
 from tao_runtime.plan.cosmos_reason.memory import with_costs
@@ -272,11 +272,15 @@ def _estimate(spec: TrainSpec, facts: Facts, mesh: MeshPlan, sampling: SamplingP
         state = (master * parameters + moments) // mesh.dp_shard
         checkpoint = 3 * master * trainable if trainable else None
     geometry = model.geometry if model else VisionGeometry()
-    longest, record = longest_record(train, geometry, sampling, spec.custom.system_prompt)
+    spread = LengthSummary()
+    if train is not None:
+        spread = summarise(token_bounds(train, sampling, geometry, system_prompt=spec.custom.system_prompt)[1])
     return EstimatePlan(
         trainable_parameters=trainable,
         state_bytes_per_rank=state,
         checkpoint_bytes=checkpoint,
-        max_tokens=longest,
-        max_tokens_record=record,
+        max_tokens=spread.longest,
+        max_tokens_record=spread.record,
+        tokens_p50=spread.p50,
+        tokens_p99=spread.p99,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tao_runtime.plan.memory.network import Blocks, Network
+from tao_runtime.plan.memory.network import Blocks, VisionLanguageNetwork
 from tao_runtime.plan.model import Recompute
 
 CHUNK_NUMBERS: Final = 1 << 26  # logits of one chunk, as the engine cuts them
@@ -65,7 +65,7 @@ def vision_block_bytes(blocks: Blocks, mode: Recompute, compute: int) -> int:
 
 
 def activations(
-    network: Network, load: Load, *, mode: Recompute, compute: int, cp: int, vision_trained: bool
+    network: VisionLanguageNetwork, load: Load, *, mode: Recompute, compute: int, cp: int, vision_trained: bool
 ) -> tuple[Activations, Activations, Activations]:
     """Return low, expected and high activations of a micro-batch. A tower that is not trained keeps nothing."""
     language, vision, c = network.language, network.vision, compute

@@ -1,4 +1,4 @@
-"""Every parameter of a vision-language network, by its name and shape, from its configuration alone.
+"""Every parameter of a network by its name and shape, from its configuration alone; here: vision-language networks.
 
 Names and shapes are those of transformers 5.23.0 (`Qwen3VLForConditionalGeneration`); a test holds the two against
 each other on the meta device.
@@ -29,12 +29,6 @@ class Network:
     """What a network is made of."""
 
     shapes: Shapes  # of every parameter, tied ones once
-    language: Blocks
-    vision: Blocks
-    vocabulary: int
-    merge: int  # patches that make one token
-    patch_values: int  # numbers of one patch
-    deepstack: int  # vision layers whose features also enter the language model
 
     def count(self, prefix: str = "") -> int:
         """Return the parameters whose names start so."""
@@ -48,18 +42,30 @@ class Network:
                 yield module, shape[0], shape[1]
 
 
-def vision_language_network(config: Mapping[str, object]) -> Network | None:
+@dataclass(frozen=True, slots=True)
+class VisionLanguageNetwork(Network):
+    """A language model with a tower that sees."""
+
+    language: Blocks
+    vision: Blocks
+    vocabulary: int
+    merge: int  # patches that make one token
+    patch_values: int  # numbers of one patch
+    deepstack: int  # vision layers whose features also enter the language model
+
+
+def vision_language_network(config: Mapping[str, object]) -> VisionLanguageNetwork | None:
     """Return the network of a configuration, None if it does not say enough."""
     text, vision = _table(config, "text_config"), _table(config, "vision_config")
     try:
         language, tower = _language(text), _tower(vision)
-        merge = _int(vision, "spatial_merge_size") ** 2
+        merge = whole(vision, "spatial_merge_size") ** 2
         taps = vision.get("deepstack_visual_indexes")
         deepstack = len(taps) if isinstance(taps, list) else 0
-        side = _int(vision, "patch_size")
-        patch_shape = (_int(vision, "in_channels", 3), _int(vision, "temporal_patch_size"), side, side)
-        out, positions = _int(vision, "out_hidden_size"), _int(vision, "num_position_embeddings")
-        vocabulary = _int(text, "vocab_size")
+        side = whole(vision, "patch_size")
+        patch_shape = (whole(vision, "in_channels", 3), whole(vision, "temporal_patch_size"), side, side)
+        out, positions = whole(vision, "out_hidden_size"), whole(vision, "num_position_embeddings")
+        vocabulary = whole(text, "vocab_size")
     except KeyError:
         return None
     shapes: dict[str, tuple[int, ...]] = {
@@ -80,42 +86,42 @@ def vision_language_network(config: Mapping[str, object]) -> Network | None:
     shapes["model.language_model.norm.weight"] = (language.width,)
     if not (config.get("tie_word_embeddings") or text.get("tie_word_embeddings")):
         shapes["lm_head.weight"] = (vocabulary, language.width)
-    return Network(shapes, language, tower, vocabulary, merge, math.prod(patch_shape), deepstack)
+    return VisionLanguageNetwork(shapes, language, tower, vocabulary, merge, math.prod(patch_shape), deepstack)
 
 
 def _language(text: Mapping[str, object]) -> Blocks:
-    heads = _int(text, "num_attention_heads")
-    kv = _int(text, "num_key_value_heads", heads)
-    dim, width = _head_dim(text), _int(text, "hidden_size")
-    return Blocks(_int(text, "num_hidden_layers"), width, heads * dim, kv * dim, _int(text, "intermediate_size"))
+    heads = whole(text, "num_attention_heads")
+    kv = whole(text, "num_key_value_heads", heads)
+    dim, width = _head_dim(text), whole(text, "hidden_size")
+    return Blocks(whole(text, "num_hidden_layers"), width, heads * dim, kv * dim, whole(text, "intermediate_size"))
 
 
 def _head_dim(text: Mapping[str, object]) -> int:
-    return _int(text, "head_dim", _int(text, "hidden_size") // _int(text, "num_attention_heads"))
+    return whole(text, "head_dim", whole(text, "hidden_size") // whole(text, "num_attention_heads"))
 
 
 def _tower(vision: Mapping[str, object]) -> Blocks:
-    width = _int(vision, "hidden_size")
-    return Blocks(_int(vision, "depth"), width, width, width, _int(vision, "intermediate_size"))
+    width = whole(vision, "hidden_size")
+    return Blocks(whole(vision, "depth"), width, width, width, whole(vision, "intermediate_size"))
 
 
 def _vision_block(prefix: str, blocks: Blocks) -> dict[str, tuple[int, ...]]:
     width, mlp = blocks.width, blocks.mlp
     return {
-        **_with_bias(f"{prefix}norm1", (width,)),
-        **_with_bias(f"{prefix}norm2", (width,)),
-        **_with_bias(f"{prefix}attn.qkv", (3 * width, width)),
-        **_with_bias(f"{prefix}attn.proj", (width, width)),
-        **_with_bias(f"{prefix}mlp.linear_fc1", (mlp, width)),
-        **_with_bias(f"{prefix}mlp.linear_fc2", (width, mlp)),
+        **with_bias(f"{prefix}norm1", (width,)),
+        **with_bias(f"{prefix}norm2", (width,)),
+        **with_bias(f"{prefix}attn.qkv", (3 * width, width)),
+        **with_bias(f"{prefix}attn.proj", (width, width)),
+        **with_bias(f"{prefix}mlp.linear_fc1", (mlp, width)),
+        **with_bias(f"{prefix}mlp.linear_fc2", (width, mlp)),
     }
 
 
 def _merger(prefix: str, merged: int, out: int, *, norm: int) -> dict[str, tuple[int, ...]]:
     return {
-        **_with_bias(f"{prefix}norm", (norm,)),
-        **_with_bias(f"{prefix}linear_fc1", (merged, merged)),
-        **_with_bias(f"{prefix}linear_fc2", (out, merged)),
+        **with_bias(f"{prefix}norm", (norm,)),
+        **with_bias(f"{prefix}linear_fc1", (merged, merged)),
+        **with_bias(f"{prefix}linear_fc2", (out, merged)),
     }
 
 
@@ -138,7 +144,7 @@ def _decoder_layer(prefix: str, blocks: Blocks, head_dim: int, *, bias: bool) ->
     }
 
 
-def _with_bias(module: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+def with_bias(module: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     return {f"{module}.weight": shape, f"{module}.bias": shape[:1]}
 
 
@@ -147,7 +153,7 @@ def _table(config: Mapping[str, object], name: str) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _int(table: Mapping[str, object], name: str, default: int | None = None) -> int:
+def whole(table: Mapping[str, object], name: str, default: int | None = None) -> int:
     """Return a whole number of a table. Raises KeyError where it has none and there is no default."""
     value = table.get(name)
     if type(value) is int:

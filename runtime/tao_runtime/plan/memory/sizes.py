@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from tao_runtime.plan.memory.network import Network
-from tao_runtime.plan.memory.trainable import trainable_shapes
+from tao_runtime.plan.memory.trainable import Choice, lora_shapes, trainable_shapes
 from tao_runtime.plan.model import ModelPlan
 
-PARTS: Final = {"visual": "model.visual.", "language_model": "model.language_model.", "lm_head": "lm_head."}
-_BLOCK = re.compile(r"(.*\.(?:blocks|layers)\.\d+)\.")
+_BLOCK = re.compile(r"((?:.*\.)?(?:transformer_blocks|blocks|layers)\.\d+)\.")
+SEEING: Final = "model.visual."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +29,29 @@ class Share:
 class Sizes:
     """A network as it is trained."""
 
-    network: Network
     parts: Mapping[str, int]  # parameters of the base, by part of the model
     every: Share  # adapters included
     trained: Share
     vision_trained: bool
 
 
-def measure(network: Network, plan: ModelPlan) -> Sizes:
+def measure(network: Network, plan: ModelPlan, choice: Choice | None = None) -> Sizes:
     """Return the sizes of a network as a plan trains it."""
-    trained = trainable_shapes(network, plan)
-    parts = {name: network.count(prefix) for name, prefix in PARTS.items()}
-    vision = any(".visual." in name for name in trained)
-    return Sizes(network, parts, _share({**network.shapes, **trained}), _share(trained), vision)
+    trained = trainable_shapes(network, plan, choice)
+    vision = any(name.startswith(SEEING) for name in trained)
+    added = {name: shape for name, shape in trained.items() if name not in network.shapes}
+    if plan.lora is not None:  # also those that are not trained
+        added |= dict(lora_shapes(network, plan.lora))
+    return Sizes(_parts(network.shapes), _share({**network.shapes, **added}), _share(trained), vision)
+
+
+def _parts(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Return parameters by the first name of theirs that is not `model`."""
+    parts: dict[str, int] = {}
+    for name, shape in shapes.items():
+        part = name.removeprefix("model.").partition(".")[0]
+        parts[part] = parts.get(part, 0) + math.prod(shape)
+    return parts
 
 
 def _share(shapes: Mapping[str, tuple[int, ...]]) -> Share:

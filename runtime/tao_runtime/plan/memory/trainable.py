@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from tao_runtime.plan.memory.network import Network
 from tao_runtime.plan.model import LoraPlan, ModelPlan
 
 
-def trainable_shapes(network: Network, plan: ModelPlan) -> dict[str, tuple[int, ...]]:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Only parameters with one of the keys in their upstream name are trained."""
+
+    keys: tuple[str, ...]
+    original_name: Callable[[str], str]
+
+    def takes(self, name: str) -> bool:
+        original = self.original_name(name)
+        return not self.keys or any(key in original for key in self.keys)
+
+
+def trainable_shapes(network: Network, plan: ModelPlan, choice: Choice | None = None) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all that is trained. A pattern that is no regular expression matches nothing."""
     frozen = plan.lora is not None
     saved = set(plan.lora.modules_to_save) if plan.lora else set()
@@ -30,7 +43,7 @@ def trainable_shapes(network: Network, plan: ModelPlan) -> dict[str, tuple[int, 
         except re.error:
             continue  # preflight says so
         trained.update({name: value for name in trained if found.search(name)})
-    return {name: shapes[name] for name, on in trained.items() if on}
+    return {name: shapes[name] for name, on in trained.items() if on and (choice is None or choice.takes(name))}
 
 
 def lora_shapes(network: Network, plan: LoraPlan) -> Iterator[tuple[str, tuple[int, ...]]]:

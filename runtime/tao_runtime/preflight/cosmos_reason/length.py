@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import JsonValue
 
 from tao_runtime.data.annotations import RecordReader
-from tao_runtime.data.cosmos_reason import STEP_OVERHEAD, TURN_OVERHEAD, read_turns, render
+from tao_runtime.data.cosmos_reason import read_turns, render
 from tao_runtime.data.facts import DatasetFacts, Facts, ModelFacts, VisionGeometry
-from tao_runtime.data.families import PromptOptions, Tokenizer, tokenize
+from tao_runtime.data.families import PromptOptions
+from tao_runtime.data.lengths import Lengths, token_bounds
+from tao_runtime.data.shorter import shorter
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
 from tao_runtime.plan.model import EvaluatePlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.spec.cosmos_reason import EvaluateSpec, TrainSpec
 
 SHOWN: Final = 5  # worst records named
-COUNTED: Final = 1000  # candidates that are tokenised exactly; the longest first
-SINGLE: Final = 3  # turns of one question: system, human, gpt
-TURN_LEAST, STEP_LEAST = 2, 2  # tokens that nothing can remove: the marks of a turn, and of a temporal step
-
-Lengths = npt.NDArray[np.int64]
+TRIED: Final = 16  # of the worst, with fewer frames or pixels
+COUNTED: Final = 500_000  # candidates that are tokenised exactly; the longest first
+BATCH: Final = 2048  # records whose text is tokenised at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +54,13 @@ class Limit:
 
 def bounds(samples: Samples) -> tuple[Lengths, Lengths]:
     """Return lower and upper bound of the tokens of every record; the upper one is that of `bound_tokens`."""
-    columns, system = samples.dataset.columns, samples.prompt.system_prompt
-    layouts = [_layout(samples, index) for index in range(len(samples.dataset.media))]
-    visual = _sums(samples, [layout.num_tokens if layout else 0 for layout in layouts])
-    steps = _sums(samples, [layout.grid_thw[0] if layout else 0 for layout in layouts])
-    media = _sums(samples, [1 if layout else 0 for layout in layouts])
-    turns = columns.num_turns.astype(np.int64)
-    lower = visual + STEP_LEAST * steps + TURN_LEAST * turns
-    if samples.generate:  # what stands after the first answer is not in the prompt
-        lower = np.where(turns > SINGLE, 0, lower - TURN_LEAST)
-    text = columns.text_bytes.astype(np.int64) + len(system.encode())
-    upper = visual + text + (turns + bool(system)) * TURN_OVERHEAD + steps * STEP_OVERHEAD + 2 * media
-    return np.where(columns.usable, lower, 0), np.where(columns.usable, upper, 0)
+    return token_bounds(
+        samples.dataset,
+        samples.sampling,
+        samples.geometry,
+        system_prompt=samples.prompt.system_prompt,
+        generate=samples.generate,
+    )
 
 
 def _layout(samples: Samples, index: int) -> MediaLayout | None:
@@ -74,24 +68,27 @@ def _layout(samples: Samples, index: int) -> MediaLayout | None:
     return lay_out(header, samples.sampling, samples.geometry) if header else None
 
 
-def _sums(samples: Samples, per_media: list[int]) -> Lengths:
-    """Sum a number of each medium over the media of each record."""
-    columns = samples.dataset.columns
-    total = np.zeros(len(columns.media_index) + 1, np.int64)
-    np.cumsum(np.array(per_media or [0], np.int64)[columns.media_index], out=total[1:])
-    return total[columns.media_start[1:]] - total[columns.media_start[:-1]]
-
-
-def count_tokens(samples: Samples, records: list[int], tokenizer: Tokenizer) -> Lengths:
-    """Return the exact number of tokens of some records."""
-    reader, counts = RecordReader(samples.dataset), []
-    for record in records:
-        layouts = [_layout(samples, int(index)) for index in samples.dataset.columns.media_of(record)]
-        turns = read_turns(reader[record], samples.prompt.conversation_key)
-        found = [layout for layout in layouts if layout]
-        segments = render(turns, found, samples.prompt, generate=samples.generate)
-        counts.append(len(tokenize(segments, tokenizer)))
-    return np.array(counts, np.int64)
+def count_tokens(samples: Samples, records: Sequence[int], tokenizer: Any) -> Lengths:
+    """Return the exact number of tokens of some records: their text in batches, their media by arithmetic."""
+    named = {index for record in records for index in samples.dataset.columns.media_of(record).tolist()}
+    layouts = {index: layout for index in named if (layout := _layout(samples, index))}
+    visual = {index: layout.num_tokens for index, layout in layouts.items()}
+    # Each pad is a token of its own: writing thousands of them only to count them takes most of the time.
+    bare = {index: replace(layout, tokens_per_step=0) for index, layout in layouts.items()}
+    reader, counts = RecordReader(samples.dataset), np.zeros(len(records), np.int64)
+    for start in range(0, len(records), BATCH):
+        places: dict[str, int] = {}  # text -> its place in the batch: questions and short answers recur
+        parts: list[list[int]] = []
+        for position, record in enumerate(records[start : start + BATCH], start):
+            media = samples.dataset.columns.media_of(record).tolist()
+            turns = read_turns(reader[record], samples.prompt.conversation_key)
+            found = [bare[index] for index in media if index in bare]
+            segments = render(turns, found, samples.prompt, generate=samples.generate)
+            parts.append([places.setdefault(segment.text, len(places)) for segment in segments])
+            counts[position] = sum(visual.get(index, 0) for index in media)
+        sizes = [len(one) for one in tokenizer.encode_batch_fast(list(places), add_special_tokens=False)]
+        counts[start : start + len(parts)] += [sum(sizes[place] for place in part) for part in parts]
+    return counts
 
 
 def load_tokenizer(model: ModelFacts | None) -> Any | None:
@@ -116,7 +113,7 @@ def too_long(samples: Samples, limit: Limit, model: ModelFacts | None) -> Iterat
     certain = np.flatnonzero(lower > room)
     if len(certain):
         # The upper bound, so that one change is enough.
-        yield from _name(limit, certain, lower[certain], most=int(upper.max()), file=file)
+        yield from _name(samples, limit, certain, lower[certain], model, most=int(upper.max()))
         return
     possible = np.flatnonzero(upper > room)
     if not len(possible):
@@ -130,16 +127,38 @@ def too_long(samples: Samples, limit: Limit, model: ModelFacts | None) -> Iterat
         return
     counts = count_tokens(samples, possible[:COUNTED].tolist(), tokenizer)
     over = counts > room
-    yield from _name(limit, possible[:COUNTED][over], counts[over], most=int(counts.max()), file=file)
+    yield from _name(samples, limit, possible[:COUNTED][over], counts[over], model, most=int(counts.max()))
     if not over.any() and len(possible) > COUNTED:
-        saw = f"{len(possible) - COUNTED:,} records may be longer than {room:,} tokens; the {COUNTED} likeliest are not"
+        saw = (
+            f"{len(possible) - COUNTED:,} records may be longer than {room:,} tokens; the {COUNTED:,} likeliest are not"
+        )
         yield Problem(limit.key, saw, "shorter records", file=file, severity="warning")
 
 
-def _name(limit: Limit, records: Lengths, tokens: Lengths, *, most: int, file: str) -> Iterator[Problem]:
+def _longest(samples: Samples, records: list[int], tokenizer: Any | None) -> int:
+    """Return the tokens of the longest of some records: exact, or without a tokenizer an upper bound."""
+    lengths = bounds(samples)[1][records] if tokenizer is None else count_tokens(samples, records, tokenizer)
+    return int(lengths.max())
+
+
+def _name(
+    samples: Samples, limit: Limit, records: Lengths, tokens: Lengths, model: ModelFacts | None, *, most: int
+) -> Iterator[Problem]:
     """Name the worst records; `most` tokens are enough for all of them."""
+    if not len(records):
+        return
     need = -(-(most + limit.reserved) // 1024) * 1024  # a round number that fits: 40961 -> 41984
-    fix = f"set it to {need}, or lower {limit.pixels_key} or the number of frames"
+    worst = records[np.argsort(-tokens, kind="stable")[:TRIED]].tolist()
+    tokenizer = load_tokenizer(model)
+
+    def fits(sampling: SamplingPlan) -> bool:
+        return _longest(replace(samples, sampling=sampling), worst, tokenizer) <= limit.room
+
+    smaller = shorter(samples.sampling, fits)
+    prefix = limit.pixels_key.removesuffix("total_pixels")
+    instead = [f"{prefix}{name} to {value:g}" for name, value in smaller.items()]
+    fix = f"set it to {need}" + (f", or {', or '.join(instead)}" if instead else ", or shorten the text")
+    file = str(samples.dataset.annotation)
     for rank, position in enumerate(np.argsort(-tokens, kind="stable")[:SHOWN].tolist()):
         saw = f"{int(tokens[position]):,} tokens"
         if rank == 0 and len(records) > 1:

@@ -155,7 +155,7 @@ def asset_missing(spec: StructuredSpec, facts: Facts, plan: object) -> Iterator[
 
 def _known(spec: StructuredSpec, path: str) -> str | None:
     """The repository that a path is known to come from."""
-    return next((repo for part, repo in spec.assets.items() if part in PurePath(path).parts), None)
+    return next((asset.repo for asset in spec.hub if asset.place and asset.place in PurePath(path).parts), None)
 
 
 def _advice(spec: StructuredSpec, path: str) -> str:

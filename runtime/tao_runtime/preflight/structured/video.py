@@ -9,12 +9,11 @@ from tao_runtime.data.clips import REASONS, ClipRules
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import network_names
 from tao_runtime.errors import Severity
-from tao_runtime.plan.model import TrainPlan, VideoEvaluatePlan
+from tao_runtime.plan.model import ClipsPlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.preflight.structured import VIDEO
 from tao_runtime.preflight.structured.run import CP
 
-ClipsPlan = TrainPlan | VideoEvaluatePlan
 TRAINED: Final = ("train", "evaluate")
 
 
@@ -128,8 +127,9 @@ def _counts(dropped: dict[str, int]) -> str:
 )
 def context_parallel(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
     """The context-parallel degree divides the heads and, where samples have one length, their latent frames."""
-    degree = plan.mesh.cp
-    heads = network_names(spec.family).HEADS[spec.model.size]
+    degree, base = plan.mesh.cp, facts.models.get("model")
+    said = base.config.get("num_attention_heads") if base is not None else None
+    heads = said if isinstance(said, int) else network_names(spec.family).HEADS[spec.model.size]
     if degree > 1 and heads % degree:
         # Upstream's ring of keys and values has no such limit; heads that are dealt out by an all-to-all do.
         severity: Severity = "warning" if spec.ring_attention else "error"
@@ -138,6 +138,31 @@ def context_parallel(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Probl
     shape = plan.diffusion.latent_shape if plan.diffusion else None
     if degree > 1 and shape is not None and shape[1] % degree:
         yield Problem(CP, f"{degree}, and a sample has {shape[1]} latent frames", f"a divisor of {shape[1]}")
+
+
+@rule(
+    "video/base-size",
+    "error",
+    families=VIDEO,
+    actions=("train",),
+    source="every number that hangs on the size is wrong, or upstream refuses the tensors one by one",
+)
+def base_size(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """The base is a network of model.size, as its own configuration says."""
+    model, names, size = facts.models.get("model"), network_names(spec.family), spec.model.size
+    config = model.config if model is not None else {}
+    if any(key not in config for key in names.SHAPE):
+        return
+    found = [config[key] for key in names.SHAPE]
+    sizes = [each for each, network in names.NETWORKS.items() if [network[key] for key in names.SHAPE] == found]
+    if size in sizes:
+        return
+    text = ", ".join(f"{key} {config[key]}" for key in names.SHAPE)
+    if sizes:
+        saw = f"{size}, and the base has {text}"
+        yield Problem("model.size", saw, sizes[0], f"set it to {sizes[0]}", {"model.size": sizes[0]})
+    else:
+        yield Problem("model.size", f"{size}, and the base is of no published size: {text}", size, severity="note")
 
 
 @rule(
@@ -208,6 +233,25 @@ def embedding_missing(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Prob
     if missing and plan.diffusion.text.encoder is None:
         saw = f"no text encoder, and {missing:,} clips without t5_xxl/<clip>.safetensors or .pickle"
         yield Problem("model.text_encoder", saw, "an encoder, or an embedding for each clip", file=str(data.annotation))
+
+
+@rule(
+    "video/embedding-encoder",
+    "error",
+    families=VIDEO,
+    actions=("train",),
+    source="clips without an embedding are embedded by the spec's encoder, and inference reads prompts with it",
+)
+def embedding_encoder(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """Embeddings beside the clips come from the text encoder of the spec, where both say who they are."""
+    data, model = facts.datasets.get("train"), facts.models.get("text_encoder")
+    if data is None or data.windows is None or model is None or model.weights_sha256 is None:
+        return
+    for encoder in data.windows.encoders:
+        if encoder.sha256 is not None and encoder.sha256 != model.weights_sha256:
+            saw = f"clips embedded by {encoder.name}, whose weights are not those of {model.location}"
+            fix = "embed the clips with it (tao-run prepare t5), or name the other encoder"
+            yield Problem("model.text_encoder", saw, "one encoder for all text", fix, file=str(data.annotation))
 
 
 @rule(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from tao_runtime.spec.base import DatasetRef, ModelRef, Section
+from tao_runtime.spec.cosmos3_reasoner.hub import HUB
 from tao_runtime.spec.cosmos3_reasoner.train import ConversationKeys, Frames, ReasonerJob, ReasonerSpec
 from tao_runtime.spec.field import (
     REQUIRED,
@@ -19,6 +21,7 @@ from tao_runtime.spec.field import (
     Texts,
     table,
 )
+from tao_runtime.spec.hub_asset import pin_of
 from tao_runtime.spec.structured.field import OURS, Dtype, key
 
 Metric = Literal["bleu", "rouge", "bertscore"]
@@ -34,15 +37,16 @@ class AnsweringModel(Section):
 
     def refs(self) -> tuple[ModelRef, ...]:
         """Return what is loaded, as the rest of the package names it."""
-        model = ModelRef("model", self.path, "model.path")
-        return (model, ModelRef("base_model", self.base_path, "model.base_path")) if self.base_path else (model,)
+        model = ModelRef("model", self.path, "model.path", pin_of(HUB, self.path))
+        base = ModelRef("base_model", self.base_path, "model.base_path", pin_of(HUB, self.base_path))
+        return (model, base) if self.base_path else (model,)
 
 
 class Answers(Section):
     """How answers are generated, and judged."""
 
-    task: Literal["", "binary", "mcq", "text", "its_directionality"] = key(
-        "", "Kind of the questions. Empty: found from the ground truth.", since=OURS
+    task: Literal["", "binary", "mcq", "rating", "text", "its_directionality"] = key(
+        "", "Kind of the questions; rating: from 1 to 5. Empty: found from the ground truth.", since=OURS
     )
     max_tokens: PositiveInt = key(1024, "Longest answer.", unit="tokens", since=OURS)
     temperature: NonNegativeFloat = key(0.0, "Randomness. 0: always the likeliest token.", since=OURS)
@@ -73,6 +77,14 @@ class EvaluateSpec(ReasonerSpec):
 
     def models(self) -> tuple[ModelRef, ...]:
         return self.model.refs()
+
+    def acting_on(self, model: str, *, base: str, output_dir: str) -> tuple[str, ...]:
+        place = PurePath(output_dir)
+        job = (f"job.output_root={place.parent}", "job.project=", "job.group=", f"job.name={place.name}")
+        return (f"model.path={model}", f"model.base_path={base}", *job)
+
+    def any_question(self) -> tuple[str, ...]:
+        return ("evaluate.task=", "evaluate.limit=-1")
 
 
 class Question(Section):

@@ -9,7 +9,9 @@ from pydantic import model_validator
 
 from tao_runtime.spec.base import DatasetRef, ModelRef, Section
 from tao_runtime.spec.cosmos3_reasoner.experiments import BACKBONE, EXPERIMENTS, LAUNCHERS, Experiment
+from tao_runtime.spec.cosmos3_reasoner.hub import HUB
 from tao_runtime.spec.field import REQUIRED, PositiveFloat, PositiveInt, Text, table
+from tao_runtime.spec.hub_asset import HubAsset, pin_of
 from tao_runtime.spec.structured import model as shared
 from tao_runtime.spec.structured.field import OURS, key
 from tao_runtime.spec.structured.job import EXPERIMENT_DOC, TASK_DOC, Job, Task
@@ -95,7 +97,7 @@ class ReasonerSpec(StructuredSpec):
 
     family: ClassVar[str] = "cosmos3_reasoner"
     task: ClassVar[str] = "vlm"
-    assets: ClassVar[Mapping[str, str]] = {"Cosmos3-Nano-VLM": "nvidia/Cosmos3-Nano"}
+    hub: ClassVar[tuple[HubAsset, ...]] = HUB
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = EXPERIMENTS
     launchers: ClassVar[Mapping[str, Mapping[str, str]]] = LAUNCHERS
 
@@ -136,7 +138,8 @@ class TrainSpec(ReasonerSpec):
         return (self.dataloader_train.ref("train", "dataloader_train"),)
 
     def models(self) -> tuple[ModelRef, ...]:
-        named = ModelRef("architecture", self.model.backbone.model_name, "model.backbone.model_name")
+        name = self.model.backbone.model_name
+        named = ModelRef("architecture", name, "model.backbone.model_name", pin_of(HUB, name))
         given = {
             "checkpoint.load_path": self.checkpoint.load_path,
             "model.backbone.safetensors_path": self.model.backbone.safetensors_path,
@@ -144,4 +147,4 @@ class TrainSpec(ReasonerSpec):
         for where, path in given.items():  # a warm start before the backbone's weights, these before its name
             if path:
                 return (ModelRef("model", path, where), named)
-        return (ModelRef("model", named.path, named.key),)
+        return (ModelRef("model", named.path, named.key, named.revision),)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from tao_runtime.spec.base import DatasetRef, ModelRef
 from tao_runtime.spec.cosmos3_vision.train import ClipSource, VisionJob, VisionSpec
 from tao_runtime.spec.field import REQUIRED, table
-from tao_runtime.spec.structured.video import Request, Scoring, TunedModel
+from tao_runtime.spec.structured.video import JudgedModel, Request, Scoring, TunedModel
 
 
 class EvaluateSpec(VisionSpec):
@@ -16,7 +16,7 @@ class EvaluateSpec(VisionSpec):
     action: ClassVar[str] = "evaluate"
 
     job: VisionJob = table(VisionJob(), "Name and place of a run.")
-    model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
+    model: JudgedModel = table(REQUIRED, "The weights that are judged.")
     dataset: ClipSource = table(REQUIRED, "Which clips there are, and how they become samples.")
     evaluate: Scoring = table(Scoring(), "How held-out clips are judged.")
 
@@ -33,7 +33,7 @@ class InferenceSpec(VisionSpec):
     action: ClassVar[str] = "inference"
 
     job: VisionJob = table(VisionJob(), "Name and place of a run.")
-    model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
+    model: TunedModel = table(REQUIRED, "The weights that make video.")
     inference: Request = table(Request(), "What video is asked for.")
 
     def datasets(self) -> tuple[DatasetRef, ...]:

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from tao_runtime.spec.base import DatasetRef, ModelRef, Section
 from tao_runtime.spec.cosmos3_vision.experiments import EXPERIMENTS, LAUNCHERS, Experiment
+from tao_runtime.spec.cosmos3_vision.hub import HUB
 from tao_runtime.spec.field import REQUIRED, Fraction, PositiveFloat, PositiveInt, Text, table
+from tao_runtime.spec.hub_asset import HubAsset
 from tao_runtime.spec.structured import model as shared
 from tao_runtime.spec.structured.field import OURS, key
 from tao_runtime.spec.structured.job import EXPERIMENT_DOC, TASK_DOC, Job, Task
@@ -85,11 +87,7 @@ class VisionSpec(StructuredSpec):
     temporal: ClassVar[int] = 4
     spatial: ClassVar[int] = 16
     takes_input: ClassVar[Literal["", "sometimes", "always"]] = "sometimes"
-    assets: ClassVar[Mapping[str, str]] = {
-        "Cosmos3-Nano": "nvidia/Cosmos3-Nano",
-        "Cosmos3-Super": "nvidia/Cosmos3-Super",
-        "Wan2.2_VAE.pth": "Wan-AI/Wan2.2-TI2V-5B",
-    }
+    hub: ClassVar[tuple[HubAsset, ...]] = HUB
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = EXPERIMENTS
     launchers: ClassVar[Mapping[str, Mapping[str, str]]] = LAUNCHERS
 

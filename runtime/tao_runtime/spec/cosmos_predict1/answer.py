@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tao_runtime.spec.base import DatasetRef, ModelRef
-from tao_runtime.spec.cosmos_predict1.train import StartKeys, TextSpec, WorldJob
+from tao_runtime.spec.cosmos_predict1.train import TextSpec, WorldJob
 from tao_runtime.spec.field import REQUIRED, table
-from tao_runtime.spec.structured.video import Request, Scoring, TunedModel
+from tao_runtime.spec.structured.video import JudgedModel, Request, Scoring, TunedModel
+from tao_runtime.spec.structured.world import FolderKeys
 
 
 class EvaluateSpec(TextSpec):
@@ -16,8 +17,8 @@ class EvaluateSpec(TextSpec):
     action: ClassVar[str] = "evaluate"
 
     job: WorldJob = table(WorldJob(), "Name and place of a run.")
-    model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
-    dataset: StartKeys = table(
+    model: JudgedModel = table(REQUIRED, "The weights that are judged.")
+    dataset: FolderKeys = table(
         REQUIRED, "A folder with videos/, metas/ and, where embedded before, t5_xxl/; and how its clips become samples."
     )
     evaluate: Scoring = table(Scoring(), "How held-out clips are judged.")
@@ -35,7 +36,7 @@ class InferenceSpec(TextSpec):
     action: ClassVar[str] = "inference"
 
     job: WorldJob = table(WorldJob(), "Name and place of a run.")
-    model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
+    model: TunedModel = table(REQUIRED, "The weights that make video.")
     inference: Request = table(Request(), "What video is asked for.")
 
     def datasets(self) -> tuple[DatasetRef, ...]:

@@ -9,7 +9,9 @@ from pydantic import Field
 
 from tao_runtime.spec.base import DatasetRef, ModelRef
 from tao_runtime.spec.cosmos_predict1.experiments import CYCLE, EXPERIMENTS, LR_7B, TOKENIZER, Experiment
+from tao_runtime.spec.cosmos_predict1.hub import HUB
 from tao_runtime.spec.field import REQUIRED, PositiveFloat, PositiveInt, Text, table
+from tao_runtime.spec.hub_asset import HubAsset
 from tao_runtime.spec.structured import loop
 from tao_runtime.spec.structured.field import Steps, key
 from tao_runtime.spec.structured.job import EXPERIMENT_DOC, TASK_DOC, Job, Task
@@ -87,11 +89,7 @@ class TextSpec(StructuredSpec):
     temporal: ClassVar[int] = 8
     ring_attention: ClassVar[bool] = True
     spatial: ClassVar[int] = 8
-    assets: ClassVar[Mapping[str, str]] = {
-        "Cosmos-Predict1-7B-Text2World": "nvidia/Cosmos-Predict1-7B-Text2World",
-        "Cosmos-Predict1-14B-Text2World": "nvidia/Cosmos-Predict1-14B-Text2World",
-        "Cosmos-Tokenize1-CV8x8x8-720p": "nvidia/Cosmos-Tokenize1-CV8x8x8-720p",
-    }
+    hub: ClassVar[tuple[HubAsset, ...]] = HUB
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = EXPERIMENTS
     root_variable: ClassVar[str] = "OUTPUT_ROOT"
     root_default: ClassVar[str] = "checkpoints"

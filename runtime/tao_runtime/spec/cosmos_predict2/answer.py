@@ -7,7 +7,7 @@ from typing import ClassVar
 from tao_runtime.spec.base import DatasetRef, ModelRef
 from tao_runtime.spec.cosmos_predict2.train import VideoKeys, VideoSpec, WorldJob
 from tao_runtime.spec.field import REQUIRED, table
-from tao_runtime.spec.structured.video import Request, Scoring, TunedModel
+from tao_runtime.spec.structured.video import JudgedModel, Request, Scoring, TunedModel
 
 
 class EvaluateSpec(VideoSpec):
@@ -16,7 +16,7 @@ class EvaluateSpec(VideoSpec):
     action: ClassVar[str] = "evaluate"
 
     job: WorldJob = table(WorldJob(), "Name and place of a run.")
-    model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
+    model: JudgedModel = table(REQUIRED, "The weights that are judged.")
     dataset: VideoKeys = table(
         REQUIRED, "A folder with videos/, metas/ and, where embedded before, t5_xxl/; and how its clips become samples."
     )
@@ -35,7 +35,7 @@ class InferenceSpec(VideoSpec):
     action: ClassVar[str] = "inference"
 
     job: WorldJob = table(WorldJob(), "Name and place of a run.")
-    model: TunedModel = table(REQUIRED, "The weights that are judged, or that make video.")
+    model: TunedModel = table(REQUIRED, "The weights that make video.")
     inference: Request = table(Request(), "What video is asked for.")
 
     def datasets(self) -> tuple[DatasetRef, ...]:

@@ -9,7 +9,9 @@ from pydantic import Field
 
 from tao_runtime.spec.base import DatasetRef, ModelRef
 from tao_runtime.spec.cosmos_predict2.experiments import EXPERIMENTS, LR, TOKENIZER, Experiment
+from tao_runtime.spec.cosmos_predict2.hub import HUB
 from tao_runtime.spec.field import REQUIRED, Fraction, NonNegativeInt, PositiveFloat, Text, table
+from tao_runtime.spec.hub_asset import HubAsset
 from tao_runtime.spec.structured import loop
 from tao_runtime.spec.structured.field import Steps, key
 from tao_runtime.spec.structured.job import EXPERIMENT_DOC, TASK_DOC, Job, Task
@@ -85,10 +87,7 @@ class VideoSpec(StructuredSpec):
     temporal: ClassVar[int] = 4
     spatial: ClassVar[int] = 8
     takes_input: ClassVar[Literal["", "sometimes", "always"]] = "always"
-    assets: ClassVar[Mapping[str, str]] = {
-        "Cosmos-Predict2-2B-Video2World": "nvidia/Cosmos-Predict2-2B-Video2World",
-        "Cosmos-Predict2-14B-Video2World": "nvidia/Cosmos-Predict2-14B-Video2World",
-    }
+    hub: ClassVar[tuple[HubAsset, ...]] = HUB
     experiments: ClassVar[Mapping[str, Mapping[str, object]]] = EXPERIMENTS
     root_default: ClassVar[str] = "checkpoints"
 

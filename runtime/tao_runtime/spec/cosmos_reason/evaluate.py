@@ -190,3 +190,10 @@ class EvaluateSpec(Spec):
 
     def output_dir(self) -> str:
         return str(PurePath(self.results_dir) / self.model.save_folder)
+
+    def acting_on(self, model: str, *, base: str, output_dir: str) -> tuple[str, ...]:
+        adapter = ("model.enable_lora=true", f"model.base_model_path={base}") if base else ("model.enable_lora=false",)
+        return (f"model.model_name={model}", *adapter, f"results_dir={output_dir}", "model.save_folder=")
+
+    def any_question(self) -> tuple[str, ...]:
+        return ("task.type=", "evaluation.limit=-1", "evaluation.skip_saved=false")

@@ -45,8 +45,6 @@ class StructuredSpec(Spec):
     spatial: ClassVar[int] = 1
     takes_input: ClassVar[Literal["", "sometimes", "always"]] = ""
     ring_attention: ClassVar[bool] = False  # upstream passes keys and values around instead of dealing out heads
-    # What is asked for on the hub where a path is missing: last part of a path -> repository.
-    assets: ClassVar[Mapping[str, str]] = {}
     root_variable: ClassVar[str] = "IMAGINAIRE_OUTPUT_ROOT"
     root_default: ClassVar[str] = "outputs/train"
 

@@ -30,6 +30,31 @@ class TunedModel(Section):
         return (*refs, *([ModelRef("tokenizer", self.vae_path, f"{prefix}vae_path")] if self.vae_path else []))
 
 
+class JudgedModel(TunedModel):
+    """The weights that are judged."""
+
+    commit: str = key(
+        "",
+        "Commit of a training run, checkpoints/iter_...: its weights take the place of those in path. Empty: none.",
+        since=OURS,
+    )
+    weights: Literal["averaged", "live"] = key(
+        "averaged",
+        "Which of a commit's weights: averaged ones (EMA), or those that are trained on. An export has its own.",
+        since=OURS,
+    )
+    baseline_path: str = key(
+        "",
+        "Weights that are judged beside, on the same clips and noise. Empty: the base of an adapter, or of a commit.",
+        since=OURS,
+    )
+
+    def refs(self, prefix: str = "model.") -> tuple[ModelRef, ...]:
+        beside = self.baseline_path
+        more = (ModelRef("baseline", beside, f"{prefix}baseline_path"),) if beside else ()
+        return (*super().refs(prefix), *more)
+
+
 class Sampling(Section):
     """How video is made from noise."""
 
@@ -43,6 +68,9 @@ class Scoring(Sampling):
 
     num_noise_levels: PositiveInt = key(
         8, "Fixed noise levels at which the training loss is measured on every clip.", since=OURS
+    )
+    num_reconstructions: NonNegativeInt = key(
+        16, "Clips that are encoded and decoded again: what the video tokenizer loses.", unit="clips", since=OURS
     )
     num_videos: NonNegativeInt = key(
         4, "Clips that are also made from their caption, and compared with the real one.", unit="clips", since=OURS

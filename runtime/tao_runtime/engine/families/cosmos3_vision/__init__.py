@@ -15,11 +15,15 @@ from transformers import AutoTokenizer
 
 from tao_runtime.data.captions import Caption
 from tao_runtime.data.clips import Clip
+from tao_runtime.data.cosmos3_vision import LEFT_OUT
+from tao_runtime.data.cosmos3_vision import to_library as library_name
 from tao_runtime.data.cosmos3_vision import to_original as original_name
+from tao_runtime.data.facts import Facts
 from tao_runtime.data.records import read_caption
 from tao_runtime.engine.build import DTYPES
+from tao_runtime.engine.clip_setup import ClipSetup, clip_setup
 from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
-from tao_runtime.engine.dit_family import BROKEN, EXPORT, build_network, fresh_parameters, num_tokens, part_of, weight
+from tao_runtime.engine.dit_family import BROKEN, build_network, fresh_parameters, layout, num_tokens, part_of, weight
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.families.cosmos3_vision.context_parallel import split_tokens
 from tao_runtime.engine.families.cosmos3_vision.packing import (
@@ -35,8 +39,9 @@ from tao_runtime.engine.objectives.draw import Draw
 from tao_runtime.engine.objectives.flow_matching import FlowNoised, FlowRecipe
 from tao_runtime.errors import InputError
 from tao_runtime.plan.clip_ledger import ClipLedger
+from tao_runtime.plan.cosmos3_vision import expected_load
 from tao_runtime.plan.diffusion import DiffusionPlan
-from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.model import ClipsPlan, TrainPlan
 
 if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
@@ -44,22 +49,26 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "LEFT_OUT",
     "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
     "disturb",
     "fresh_parameters",
+    "library_name",
     "loss",
     "num_tokens",
     "open_source",
     "original_name",
     "part_of",
+    "rehearse",
     "share_sequence",
     "trial_arguments",
     "weight",
 ]
 NETWORKS = ("Cosmos3OmniTransformer",)
+EXPORT = layout(Cosmos3OmniTransformer)
 TOKENIZER, START_OF_VISION = "text_tokenizer", "<|vision_start|>"
 
 
@@ -126,23 +135,34 @@ class CaptionTokens:
         return torch.tensor(found)
 
 
-def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+def open_source(plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
     """Open a data set of clips. Collective."""
-    ledger = open_ledger(plan, run_dir, label)
-    assert plan.diffusion is not None
-    recipe = recipe_of(plan.diffusion)
+    ledger, setup = open_ledger(run_dir, label), clip_setup(plan)
+    recipe = recipe_of(setup.diffusion)
     functions = ClipFunctions(
-        text=CaptionTokens(Path(plan.model.path) / TOKENIZER, plan.diffusion.text.max_tokens).ids,
+        text=CaptionTokens(setup.model / TOKENIZER, setup.diffusion.text.max_tokens).ids,
         draw=partial(flow_matching.draw, recipe=recipe),
-        collate=partial(collate, plan=plan, recipe=recipe),
+        collate=partial(collate, setup=setup, recipe=recipe),
     )
-    return ClipSource(ledger, plan, open_vae(plan, run_dir, world), functions)
+    return ClipSource(ledger, setup, open_vae(setup, run_dir, world), functions)
 
 
-def collate(items: Sequence[ClipItem], *, plan: TrainPlan, recipe: FlowRecipe) -> Batch:
+def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
+    """Return a pack of one long clip of zeros, its text before it: what a pack holds does not hang on how many."""
+    clips, diffusion = plan.data.clips, plan.diffusion
+    assert clips is not None and diffusion is not None
+    load = expected_load(plan, facts)
+    rows, columns = clips.sizes[0][0] // clips.latent.spatial, clips.sizes[0][1] // clips.latent.spatial
+    frames = max(1, load.video // clips.latent.tokens(1, *clips.sizes[0]))
+    latents = torch.zeros(clips.latent.channels, frames, rows, columns)
+    ids = torch.zeros(max(1, load.text), dtype=torch.long)
+    item = ClipItem(0, latents, ids, Draw(0.5, torch.zeros_like(latents)), 24.0)
+    return collate([item], setup=clip_setup(plan), recipe=recipe_of(diffusion))
+
+
+def collate(items: Sequence[ClipItem], *, setup: ClipSetup, recipe: FlowRecipe) -> Batch:
     """Return a pack. No sample: one small clip of zeros that weighs nothing, as every rank must run the network."""
-    clips, count = plan.data.clips, len(items)
-    assert clips is not None
+    clips, count = setup.rules, len(items)
     patch = clips.latent.patch
     if not items:
         zero = torch.zeros(clips.latent.channels, 1, patch, patch)
@@ -154,7 +174,7 @@ def collate(items: Sequence[ClipItem], *, plan: TrainPlan, recipe: FlowRecipe) -
     return {
         "items": tuple(items),
         "recipe": recipe,
-        "dtype": DTYPES[plan.precision.compute],
+        "dtype": DTYPES[setup.compute],
         "temporal": clips.latent.temporal,
         "turned": False,
         "weight": count,

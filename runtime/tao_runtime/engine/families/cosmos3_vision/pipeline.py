@@ -30,5 +30,12 @@ def load(folder: Path, **components: Any) -> Cosmos3OmniPipeline:
 
 def generate(pipeline: Cosmos3OmniPipeline, request: ClipRequest) -> np.ndarray:
     """Return a clip THWC uint8 RGB."""
-    made = pipeline(**request.options, **request.given, negative_prompt=request.negative_prompt)
+    said = not request.structured  # JSON says them itself, and is trained as it stands
+    made = pipeline(
+        **request.options,
+        **request.given,
+        negative_prompt=request.negative_prompt,
+        add_resolution_template=said,
+        add_duration_template=said,
+    )
     return to_uint8(np.asarray(made.video))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from tao_runtime.data.cosmos_predict2 import LEFT_OUT
+from tao_runtime.data.cosmos_predict2 import to_library as library_name
 from tao_runtime.data.cosmos_predict2 import to_original as original_name
+from tao_runtime.data.facts import Facts
+from tao_runtime.engine.clip_setup import clip_setup
 from tao_runtime.engine.clip_source import ClipSource
 from tao_runtime.engine.dit import run_dit
-from tao_runtime.engine.dit_batch import Objective, open_clips
+from tao_runtime.engine.dit_batch import Objective, open_clips, rehearse_clips
 from tao_runtime.engine.dit_family import (
     BROKEN,
     EXPORT,
@@ -31,7 +35,7 @@ from tao_runtime.engine.families import Batch
 from tao_runtime.engine.objectives import rectified_flow
 from tao_runtime.engine.objectives.rectified_flow import RectifiedFlowRecipe, RectifiedNoised
 from tao_runtime.plan.diffusion import DiffusionPlan
-from tao_runtime.plan.model import TrainPlan
+from tao_runtime.plan.model import ClipsPlan, TrainPlan
 
 if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
@@ -39,17 +43,20 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "EXPORT",
+    "LEFT_OUT",
     "NETWORKS",
     "blocks",
     "build",
     "chance_loss",
     "disturb",
     "fresh_parameters",
+    "library_name",
     "loss",
     "num_tokens",
     "open_source",
     "original_name",
     "part_of",
+    "rehearse",
     "share_sequence",
     "trial_arguments",
     "weight",
@@ -74,11 +81,20 @@ def recipe_of(plan: DiffusionPlan) -> RectifiedFlowRecipe:
     )
 
 
-def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+def open_source(plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
     """Open a data set of clips. Collective."""
+    setup = clip_setup(plan)
+    return open_clips(setup, run_dir, label, world, objective=_objective(setup.diffusion))
+
+
+def _objective(plan: DiffusionPlan) -> Objective[Any]:
+    return Objective(recipe_of(plan), rectified_flow.draw, rectified_flow.noise, FIELDS)
+
+
+def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
+    """Return a micro-batch of the plan, of zeros."""
     assert plan.diffusion is not None
-    objective = Objective(recipe_of(plan.diffusion), rectified_flow.draw, rectified_flow.noise, FIELDS)
-    return open_clips(plan, run_dir, label, world, objective=objective)
+    return rehearse_clips(plan, objective=_objective(plan.diffusion))
 
 
 def loss(model: nn.Module, batch: Batch) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Conversion of weights between the names and the layouts that trainers, libraries and this package keep them in."""

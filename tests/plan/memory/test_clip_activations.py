@@ -1,0 +1,125 @@
+"""Activations of the generators as counted, held against every tensor that is alive in the engine's own loss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from accelerate import init_empty_weights
+
+from tao_runtime.data import cosmos3_vision, cosmos_predict1, cosmos_predict2
+from tao_runtime.engine.build import wrap_blocks
+from tao_runtime.engine.clip_source import ClipItem
+from tao_runtime.engine.families import wet_family
+from tao_runtime.engine.objectives import edm, flow_matching, rectified_flow
+from tao_runtime.engine.objectives.draw import Draw
+from tao_runtime.engine.trace.storages import StorageTracker
+from tao_runtime.engine.trace.weightless import Weightless
+from tao_runtime.plan.memory.activations import Activations
+from tao_runtime.plan.memory.text_video import ClipLoad, block_bytes, clip_activations, text_video_network
+from tao_runtime.plan.memory.two_towers import PackLoad, layer_bytes, pack_activations, two_tower_network
+from tao_runtime.plan.model import PrecisionPlan, Recompute
+
+TEXT, SHAPE = 64, (16, 8, 32, 48)  # tokens of a text; channels, frames, height, width of latents
+TOKENS = 8 * 16 * 24
+SMALL = {"num_attention_heads": 8, "attention_head_dim": 64, "num_layers": 4, "text_embed_dim": 128,
+         "adaln_lora_dim": 32, "max_size": [64, 64, 64], "_class_name": "CosmosTransformer3DModel"}  # fmt: skip
+CONFIGS = {
+    "cosmos_predict1": {**cosmos_predict1.NETWORKS["7B"], **SMALL},
+    "cosmos_predict2": {**cosmos_predict2.NETWORKS["2B"], **SMALL},
+    "cosmos3_vision": {**cosmos3_vision.NETWORKS["nano"], "_class_name": "Cosmos3OmniTransformer", "head_dim": 64,
+                       "hidden_size": 512, "intermediate_size": 1536, "num_attention_heads": 8,
+                       "num_key_value_heads": 2, "num_hidden_layers": 4, "vocab_size": 2048,
+                       "rope_axes_dim": [12, 10, 10]},
+}  # fmt: skip
+
+
+def clips(family: str, samples: int) -> dict[str, Any]:
+    """A micro-batch as the family's collate makes it, of zeros."""
+    if family == "cosmos3_vision":
+        items = tuple(
+            ClipItem(0, torch.zeros(48, *SHAPE[1:]), torch.zeros(TEXT, dtype=torch.long),
+                     Draw(0.5, torch.zeros(48, *SHAPE[1:]), 1), 16.0)
+            for _ in range(samples)
+        )  # fmt: skip
+        return {"items": items, "recipe": flow_matching.FlowRecipe(), "dtype": torch.bfloat16,
+                "temporal": 4, "turned": False, "weight": samples}  # fmt: skip
+    draws = [Draw(1.0, torch.zeros(SHAPE), 1) for _ in range(samples)]
+    latents = torch.zeros(samples, *SHAPE)
+    if family == "cosmos_predict1":
+        from tao_runtime.engine.families.cosmos_predict1 import FIELDS
+
+        recipe: Any = edm.EdmRecipe()
+        noised: Any = edm.noise(latents, draws, recipe)
+    else:
+        from tao_runtime.engine.families.cosmos_predict2 import FIELDS
+
+        recipe = rectified_flow.RectifiedFlowRecipe()
+        noised = rectified_flow.noise(latents, draws, recipe)
+    text = torch.zeros(samples, TEXT, 128, dtype=torch.bfloat16)
+    fields = {name: getattr(noised, name) for name in FIELDS}
+    return {**fields, "text_BSD": text, "fps": 16.0, "recipe": recipe, "weight": samples}
+
+
+def counted(family: str, folder: Path, mode: Recompute, samples: int) -> tuple[int, int]:
+    """Return bytes of all but parameters and gradients: after a loss, and the most while it and backward ran."""
+    (folder / "config.json").write_text(json.dumps(CONFIGS[family]))
+    wet = wet_family(family)
+    with init_empty_weights(include_buffers=False):
+        model = wet.build(folder, packed=True)
+    precision = PrecisionPlan(master="bfloat16", compute="bfloat16", reduce="bfloat16", activation_checkpointing=mode)
+    with Weightless():
+        for module in model.modules():
+            for name, value in module._parameters.items():
+                if value is not None:
+                    made = torch.nn.Parameter(torch.empty(value.shape, dtype=torch.bfloat16))
+                    module._parameters[name] = made
+                    made.register_post_accumulate_grad_hook(lambda each: setattr(each, "grad", None))
+        wrap_blocks(model, wet, SimpleNamespace(precision=precision, recompute=None))  # type: ignore[arg-type]
+        batch = clips(family, samples)
+        with StorageTracker() as tracker:
+            tracker.watch([list(model.parameters()), list(model.buffers())])
+            weights = tracker.current
+            tracker.watch([list(batch.values()), [(each.latents_CTHW, each.draw.noise_CTHW)
+                                                  for each in batch.get("items", ())]])  # fmt: skip
+            loss = wet.loss(model, batch)
+            kept = tracker.current - weights
+            loss.backward()
+        return kept, tracker.peak - weights
+
+
+def estimated(family: str, mode: Recompute, samples: int) -> Activations:
+    if family == "cosmos3_vision":
+        towers = two_tower_network(CONFIGS[family])
+        assert towers is not None
+        return pack_activations(towers, PackLoad(samples * TOKENS, samples * TEXT), mode=mode, compute=2, cp=1)
+    network = text_video_network(CONFIGS[family])
+    assert network is not None
+    load = ClipLoad(samples, TOKENS, 16 * 8 * 32 * 48, TEXT)
+    by_frame = family == "cosmos_predict2"
+    return clip_activations(network, load, mode=mode, compute=2, cp=1, by_frame=by_frame)
+
+
+@pytest.mark.parametrize("mode", ["none", "selective", "full"])
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_engine_keeps_as_much(tmp_path: Path, family: str, mode: Recompute) -> None:
+    kept, peak = counted(family, tmp_path, mode, samples=2)
+    found = estimated(family, mode, samples=2)
+    print(family, mode, found.kept / kept, found.peak / peak)
+    assert found.kept == pytest.approx(kept, rel=0.08)
+    assert found.peak == pytest.approx(peak, rel=0.15)
+
+
+def test_worked_numbers() -> None:
+    network = text_video_network(cosmos_predict1.NETWORKS["7B"])
+    towers = two_tower_network(cosmos3_vision.NETWORKS["nano"])
+    assert network is not None and towers is not None
+    assert block_bytes(network, "none", 2, by_frame=False) == 311_296
+    assert layer_bytes(towers.blocks, "none", 2) == 241_664
