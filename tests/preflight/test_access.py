@@ -231,3 +231,14 @@ def test_the_command_prints_a_line_for_each_thing(hub: FakeHub, spec_file: Path)
     done = CliRunner().invoke(app, ["access", "--spec", str(spec_file)])
     assert done.exit_code == 0, done.output
     assert "org/model@11111111" in done.output and "ok:" in done.output
+
+
+@pytest.mark.parametrize("asked", [["--access"], ["--access", "--offline"]])
+def test_a_check_asks_too_when_it_is_told_to(hub: FakeHub, spec_file: Path, asked: list[str]) -> None:
+    hub.repos["org/model"].gated = True
+    found = json.loads(CliRunner().invoke(app, ["check", "--spec", str(spec_file), *asked, "--json"]).stdout)
+    wanted = "access/offline" if "--offline" in asked else "access/token-missing"
+    assert [each["where"] for each in found["findings"] if each["rule"] == wanted][:1] == ["checkpoint.load_path"]
+    assert found["counts"]["errors"] == sum(each["severity"] == "error" for each in found["findings"])
+    silent = json.loads(CliRunner().invoke(app, ["check", "--spec", str(spec_file), "--json"]).stdout)
+    assert not [each for each in silent["findings"] if each["rule"].startswith("access/")]

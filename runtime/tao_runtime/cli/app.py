@@ -79,6 +79,10 @@ def check(
         str | None,
         typer.Option("--decode", metavar="SHARE|all", help="Also decode this share of the media: all, 10% or 0.1."),
     ] = None,
+    access: Annotated[
+        bool,
+        typer.Option("--access", help="Also ask the hub for what is not here; with --offline: prove it is."),
+    ] = False,
     fix: Annotated[
         Path | None, typer.Option("--fix", help="Write repaired copies of spec and annotations into this folder.")
     ] = None,
@@ -92,6 +96,10 @@ def check(
 
     share = None if decode is None else parse_share(decode)
     report = prepare_report(spec, overrides or [], nproc=nproc, offline=offline, decode=share)
+    if access:
+        from tao_runtime.cli.ingest import with_access
+
+        report = with_access(report, spec, overrides or [], offline=offline)
     show.report(report, as_json=as_json)
     if fix is not None:
         from tao_runtime.cli.fix import fix as write_fixed

@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from tao_runtime.data.access import AccessFacts
     from tao_runtime.ingest.lock import HubLock
+    from tao_runtime.preflight.report import Report
     from tao_runtime.spec.base import Spec as AnySpec
 
 Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
@@ -22,6 +23,8 @@ Lock = Annotated[
     Path | None, typer.Option("--lock", help="Lock file of commits; default: hub.lock.json in --out, or here.")
 ]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for each answer of the hub.")]
+
+TIMEOUT_S = 10.0  # of an answer of the hub
 
 prepare = typer.Typer(
     help="Bring models and data here, in the layouts that specs name. Every command goes on where it was stopped.",
@@ -36,7 +39,7 @@ def access(
         bool, typer.Option("--offline", help="Ask nobody: prove that a run would fetch nothing, or say what it would.")
     ] = False,
     lock: Lock = None,
-    timeout: Timeout = 10.0,
+    timeout: Timeout = TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
     """Say of all that a spec needs of the hub whether it is here, and if not whether it may be had.
@@ -57,6 +60,18 @@ def access(
     raise typer.Exit(int(report.exit_code))
 
 
+def with_access(report: Report, spec: Path, overrides: list[str], *, offline: bool) -> Report:
+    """Return a report with what `access` finds added; as it is where the spec itself could not be loaded."""
+    from tao_runtime.preflight.access import judge_access
+    from tao_runtime.preflight.report import from_findings, merged
+
+    if report.spec_sha256 is None:
+        return report
+    loaded, facts, _ = _look(spec, overrides, offline=offline, lock=None, timeout=TIMEOUT_S)
+    found = judge_access(facts, family=loaded.family, action=loaded.action)
+    return merged(report, from_findings(found.findings, action=loaded.action, family=loaded.family))
+
+
 @prepare.command("fetch")
 def fetch_command(
     recipe: Annotated[Path, typer.Argument(help="A spec: a file of your own, or skills/*/assets/recipes/*.toml.")],
@@ -66,7 +81,7 @@ def fetch_command(
         bool, typer.Option("--dry-run", help="Say what would be fetched, in bytes; fetch nothing.")
     ] = False,
     lock: Lock = None,
-    timeout: Timeout = 10.0,
+    timeout: Timeout = TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
     """Fetch model, tokenizer, text encoder and data of a recipe, at pinned commits.
