@@ -272,11 +272,11 @@ DUPLICATE = declare(
 
 
 class IdFold:
-    """Finds ids that occur twice, from 64-bit hashes: 8 bytes a record."""
+    """Finds ids that occur twice, from 64-bit hashes: 12 bytes a record until it has finished."""
 
     def __init__(self) -> None:
         self.hashes = array("q")
-        self.records = array("q")
+        self.records = array("i")
         self.repeated: set[int] = set()  # records that have the id of an earlier one
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
@@ -286,16 +286,18 @@ class IdFold:
             self.records.append(index)
 
     def finish(self, findings: Collector) -> None:
-        hashes = np.frombuffer(self.hashes, dtype=np.int64) if self.hashes else np.empty(0, np.int64)
-        order = np.argsort(hashes, kind="stable")
-        same = hashes[order][1:] == hashes[order][:-1]
-        for position in np.sort(order[1:][same]) if same.any() else ():
-            first = (
-                self.records[int(np.argmax(hashes == hashes[position]))] if findings.counts[DUPLICATE.name] < 20 else 0
-            )
-            saw, record = f"the same id as record {first}", self.records[int(position)]
+        hashes, records = np.array(self.hashes, np.int64), np.array(self.records, np.int32)
+        self.hashes, self.records = array("q"), array("i")
+        values = np.sort(hashes)
+        twice = values[1:][values[1:] == values[:-1]]
+        first: dict[int, int] = {}
+        for position in np.flatnonzero(np.isin(hashes, twice)).tolist() if len(twice) else ():
+            record = int(records[position])
+            earlier = first.setdefault(int(hashes[position]), record)
+            if earlier == record:
+                continue
             self.repeated.add(record)
-            at, patch = At(record, "/id"), new_id(record)
+            saw, at, patch = f"the same id as record {earlier}", At(record, "/id"), new_id(record)
             findings.add(DUPLICATE, saw, "an id of its own", at=at, fix="give it another one", patch=patch)
 
 
