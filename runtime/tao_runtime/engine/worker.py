@@ -13,15 +13,9 @@ import torch
 from torch.distributed import DistError
 
 from tao_runtime.engine.dist import World, join_world
-from tao_runtime.engine.evaluate import evaluate
-from tao_runtime.engine.evaluate_clips import evaluate_clips
-from tao_runtime.engine.generate import generate_videos
-from tao_runtime.engine.infer import infer
-from tao_runtime.engine.quantize.run import Quantizer
 from tao_runtime.engine.run_dir import PLAN, RunLog
 from tao_runtime.engine.stop import listen_for_stop
 from tao_runtime.engine.supervise import die_with_parent
-from tao_runtime.engine.train import Trainer
 from tao_runtime.engine.watchdog import watched
 from tao_runtime.errors import ExitCode, RunError, StoppedError, TaoError
 from tao_runtime.plan.model import (
@@ -41,25 +35,42 @@ HOST_MEMORY = re.compile(r"can't allocate memory|DefaultCPUAllocator")
 
 
 def run_action(action: str, run_dir: Path, world: World) -> None:
-    """Execute the plan of a run directory."""
+    """Execute the plan of a run directory. Each action imports its own libraries: they take a second of every start."""
     text = (run_dir / PLAN).read_text()
     if action == "train":
-        launch = world.agreed_id()
-        with (
-            listen_for_stop(world) as stop,
-            watched(run_dir, rank=world.rank, size=world.size, launch=launch) as watchdog,
-        ):
-            Trainer(TrainPlan.model_validate_json(text), run_dir, world, stop=stop, watchdog=watchdog).run()
-    elif action == "evaluate" and is_of(text, VideoEvaluatePlan):
-        evaluate_clips(VideoEvaluatePlan.model_validate_json(text), run_dir, world)
-    elif action == "evaluate":
-        evaluate(EvaluatePlan.model_validate_json(text), run_dir, world)
+        train(text, run_dir, world)
     elif action == "quantize":
+        from tao_runtime.engine.quantize.run import Quantizer  # noqa: PLC0415
+
         Quantizer(QuantizePlan.model_validate_json(text), run_dir, world).run()
+    elif is_of(text, VideoEvaluatePlan):
+        from tao_runtime.engine.evaluate_clips import evaluate_clips  # noqa: PLC0415
+
+        evaluate_clips(VideoEvaluatePlan.model_validate_json(text), run_dir, world)
     elif is_of(text, VideoInferencePlan):
+        from tao_runtime.engine.generate import generate_videos  # noqa: PLC0415
+
         generate_videos(VideoInferencePlan.model_validate_json(text), run_dir, world)
+    elif action == "evaluate":
+        from tao_runtime.engine.evaluate import evaluate  # noqa: PLC0415
+
+        evaluate(EvaluatePlan.model_validate_json(text), run_dir, world)
     else:
+        from tao_runtime.engine.infer import infer  # noqa: PLC0415
+
         infer(InferencePlan.model_validate_json(text), run_dir, world)
+
+
+def train(plan: str, run_dir: Path, world: World) -> None:
+    """Train, heard by signals and watched."""
+    from tao_runtime.engine.train import Trainer  # noqa: PLC0415 - as above
+
+    launch = world.agreed_id()
+    with (
+        listen_for_stop(world) as stop,
+        watched(run_dir, rank=world.rank, size=world.size, launch=launch) as watchdog,
+    ):
+        Trainer(TrainPlan.model_validate_json(plan), run_dir, world, stop=stop, watchdog=watchdog).run()
 
 
 def is_of(plan: str, kind: type[VideoEvaluatePlan | VideoInferencePlan]) -> bool:
