@@ -34,6 +34,7 @@ GATES = [
     "frozen",
     "moved",
     "finite-steps",
+    "export",
 ]
 
 

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 FAMILIES = ["cosmos_predict2", "cosmos_predict1", "cosmos3_vision"]
 GATES = {
     *("base-weights", "trainable", "supervised-tokens", "first-loss", "conditioning"),
-    *("gradient", "frozen", "moved", "finite-steps"),
+    *("gradient", "frozen", "moved", "finite-steps", "export"),
 }
 
 

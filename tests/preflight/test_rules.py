@@ -284,7 +284,7 @@ BAD: dict[str, tuple[Break, str]] = {
     "cosmos_reason/model-max-length": (lambda w: w.set(policy__model_max_length=30), "tokens, the longest of 32 such"),
     "cosmos_reason/evaluate-max-length": (
         lambda w: w.evaluate(generation={"max_tokens": 1000}, model={"model_name": str(w.model), "max_length": 1040}),
-        "want at most 40 (1,000 are kept for the answer). Fix: set it to 2048, or lower vision.total_pixels"),
+        "want at most 40 (1,000 are kept for the answer). Fix: set it to 2048, or shorten the text"),
     "cosmos_reason/frame-sampling": (
         lambda w: w.set(custom__vision={"fps": 2, "nframes": 8}), "fps = 2 and nframes = 8; want exactly one of"),
     "cosmos_reason/inference-media": (

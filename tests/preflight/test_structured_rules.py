@@ -97,6 +97,13 @@ def based_on(family: str, size: str, cp: int = 1, **changes: object) -> Break:
     return change
 
 
+def one_file(world: StructuredProject) -> None:
+    """Name one of upstream's files as the base."""
+    file = world.model.parent / "model.pt"
+    file.write_bytes(b"weights")
+    world.set(checkpoint__load_path=str(file))
+
+
 SHARD, REPLICATE = (
     "model__parallelism__data_parallel_shard_degree",
     "model__parallelism__data_parallel_replicate_degree",
@@ -129,6 +136,7 @@ BAD: list[tuple[str, str, Break, str]] = [
     ("video/context-parallel", VIDEO, world_of(2, **{CP: 2}), "2, and a sample has 5 latent frames"),
     ("video/context-parallel", VISION, world_of(3, **{CP: 3}), "3, and the network has 32 heads"),
     ("video/context-parallel", VIDEO, based_on("cosmos_predict2", "14B", 3), "3, and the network has 40 heads"),
+    ("video/base-file", VIDEO, one_file, "model.pt --family cosmos_predict2 --like PIPELINE"),
     ("video/base-size", VIDEO, based_on("cosmos_predict2", "14B"), "num_layers 36; want 14B. Fix: set it to 14B"),
     ("video/base-size", VISION, based_on("cosmos3_vision", "super"), "num_hidden_layers 64; want super"),
     ("video/base-size", TEXT, based_on("cosmos_predict1", "7B", num_layers=2), "of no published size"),

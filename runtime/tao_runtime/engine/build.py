@@ -137,7 +137,7 @@ def merged_adapter(model: nn.Module, directory: Path) -> nn.Module:
         RunError: the adapter's tensors are not those that its configuration puts on this model (peft would only warn).
     """
     adapted = PeftModel.from_pretrained(model, directory)
-    wanted, found = set(get_peft_model_state_dict(adapted)), Snapshot(directory).names
+    wanted, found = set(get_peft_model_state_dict(adapted, save_embedding_layers=False)), Snapshot(directory).names
     if wanted != found:
         lost, strange = sorted(wanted - found), sorted(found - wanted)
         raise RunError(

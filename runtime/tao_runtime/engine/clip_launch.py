@@ -67,16 +67,11 @@ def no_ledgers(plan: VideoInferencePlan) -> dict[str, ClipLedger]:
     """Return none: prompts need no ledger.
 
     Raises:
-        FindingsError: the model is an adapter, or no pipeline folder.
+        FindingsError: the model, or the base of an adapter, is no pipeline folder.
     """
-    if plan.model.base_path is not None:
-        text = "generate with the run's export/model, which has the adapter merged"
-        saw, want, where = f"an adapter on {plan.model.base_path}", "a whole model", "model.base_path"
-        fix = Fix(text=text)
-        raise FindingsError(
-            [Finding(rule="run/base-layout", severity="error", where=where, saw=saw, want=want, fix=fix)]
-        )
-    if findings := list(_no_pipeline("model.path", Path(plan.model.path))):
+    base = plan.model.base_path
+    where, folder = ("model.path", plan.model.path) if base is None else ("model.base_path", base)
+    if findings := list(_no_pipeline(where, Path(folder))):
         raise FindingsError(findings)
     return {}
 

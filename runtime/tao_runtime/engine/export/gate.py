@@ -141,7 +141,7 @@ def _peft(folder: Path, base: Path, family: WetFamily, written: Written) -> Iter
     except UNREADABLE as error:
         yield _finding("reload", folder, f"peft cannot load it: {_first_line(error)}", "an adapter of this base")
         return
-    state: Mapping[str, torch.Tensor] = get_peft_model_state_dict(adapted)
+    state: Mapping[str, torch.Tensor] = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     yield from _compare(folder, state, written)
 
 

@@ -112,7 +112,7 @@ def load_adapter(network: nn.Module, folder: Path, where: str) -> Loaded:
     except UNREADABLE as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         return Loaded(None, (found("probe-load", where, f"peft: {said}", "an adapter of this base"),))
-    wanted, have = set(get_peft_model_state_dict(adapted)), Snapshot(folder).names
+    wanted, have = set(get_peft_model_state_dict(adapted, save_embedding_layers=False)), Snapshot(folder).names
     findings = []
     if lost := sorted(wanted - have):
         saw = f"{len(lost)} of the adapter's tensors were made up by peft: {some(lost)}"

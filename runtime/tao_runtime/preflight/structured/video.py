@@ -166,6 +166,25 @@ def base_size(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
 
 
 @rule(
+    "video/base-file",
+    "error",
+    families=VIDEO,
+    actions=("train",),
+    source="upstream's files are pickles whose tensors have names of their own; the library's network is trained here",
+)
+def base_file(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """The base is a pipeline folder, not one of upstream's files."""
+    model = facts.models.get("model")
+    if model is not None and model.is_file:
+        fix = f"tao-run convert {model.location} --family {spec.family} --like PIPELINE --out DIR, and name DIR"
+        saw, want = (
+            f"{model.location} is one file",
+            "a pipeline folder of diffusers: model_index.json, transformer/, vae/",
+        )
+        yield Problem("checkpoint.load_path", saw, want, fix)
+
+
+@rule(
     "video/conditioning",
     "error",
     families=VIDEO,
