@@ -64,7 +64,7 @@ def test_a_decoder_that_hangs_costs_its_sample_not_the_run(demo_material: Path, 
     assert json.loads((tmp_path / "run/run.json").read_text())["bad_samples"] == len(lost)
 
 
-@pytest.mark.parametrize("nproc", [1, 2])
+@pytest.mark.parametrize("nproc", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_lost_sample_counts_as_one_that_was_never_there(damaged: Path, tmp_path: Path, nproc: int) -> None:
     """One step over the whole set, with the damaged clip and without its record: the same loss, the same weights."""
     annotation = damaged / "train/annotations.json"

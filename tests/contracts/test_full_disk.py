@@ -33,7 +33,7 @@ def spec_of(material: Path, disk: Path, *, mode: str, epochs: int, save_freq: in
     return write_train_spec(disk.parent / "train.yaml", material, disk / "run", **changes)
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("mode", [pytest.param("sync", marks=pytest.mark.slow), "async"])
 def test_training_goes_on_and_saves_when_there_is_room_again(demo_material: Path, small_disk: Path, mode: str) -> None:
     run_dir, filler = small_disk / "run", small_disk / "filler"
     with training(spec_of(demo_material, small_disk, mode=mode, epochs=4)) as run:

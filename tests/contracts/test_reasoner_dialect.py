@@ -51,7 +51,9 @@ def train(folder: Path, material: Path, data: Path, *, nproc: int = 1, **changes
     return found.parent
 
 
-@pytest.mark.parametrize("data", [{}, PACKED], ids=["samples", "packs"])
+@pytest.mark.parametrize(
+    "data", [pytest.param({}, id="samples", marks=pytest.mark.slow), pytest.param(PACKED, id="packs")]
+)
 def test_the_split_does_not_matter(demo_material: Path, tmp_path: Path, data: dict[str, Any]) -> None:
     changes = {f"dataloader_train__{name}": value for name, value in data.items()}
     one = train(tmp_path / "one", demo_material, demo_material / "train", **changes)

@@ -44,7 +44,13 @@ def to_last_rank(run: subprocess.Popen[str]) -> int:
     return children(agent)[-1]
 
 
-@pytest.mark.parametrize(("nproc", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)], ids=["one", "two-ctrl-c"])
+@pytest.mark.parametrize(
+    ("nproc", "number"),
+    [
+        pytest.param(1, signal.SIGTERM, id="one"),
+        pytest.param(2, signal.SIGINT, id="two-ctrl-c", marks=pytest.mark.slow),
+    ],
+)
 def test_stops_with_a_commit_and_goes_on_bit_equal(
     demo_material: Path, tmp_path: Path, nproc: int, number: signal.Signals
 ) -> None:

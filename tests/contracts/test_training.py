@@ -34,7 +34,7 @@ TOKENS = "train__train_policy__load_balanced_max_tokens_for_batch"
     "changes",
     [
         pytest.param({MICRO: 2}, id="accumulate"),
-        pytest.param({SHARDS: 2, PER_RANK: 4, MICRO: 4}, id="two-ranks"),
+        pytest.param({SHARDS: 2, PER_RANK: 4, MICRO: 4}, id="two-ranks", marks=pytest.mark.slow),
         pytest.param({SHARDS: 2, PER_RANK: 4, MICRO: 1}, id="two-ranks-accumulate"),
         pytest.param({SHARDS: 2, PER_RANK: 4, TOKENS: 300}, id="two-ranks-packed-by-tokens"),
         pytest.param({CONTEXT: 2, MICRO: 4}, id="context-parallel"),
@@ -100,6 +100,7 @@ def kill_after_first_commit(spec: Path, folder: Path) -> None:
     assert not (folder / "run/run.json").exists()
 
 
+@pytest.mark.slow  # the next one goes there and back
 def test_resumes_on_another_world_size(unbroken: Path, demo_material: Path, tmp_path: Path) -> None:
     """Five steps on two processes, the rest on one: within rounding of the run on one."""
     spec = write_train_spec(

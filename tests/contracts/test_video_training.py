@@ -75,6 +75,11 @@ def test_recomputation_changes_nothing(unbroken: Path, material: Path, tmp_path:
     same_as(unbroken, train(material, tmp_path, model__activation_checkpointing__mode=mode))
 
 
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(each, marks=() if each == FAMILIES[-1] else pytest.mark.slow) for each in FAMILIES],
+    indirect=True,
+)
 def test_killed_and_run_again_ends_bit_equal(unbroken: Path, material: Path, tmp_path: Path) -> None:
     spec = write_video_spec(material, tmp_path)
     with training(spec) as run:

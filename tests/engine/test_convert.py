@@ -115,6 +115,7 @@ def test_shards_of_several_ranks_are_put_together(tmp_path: Path) -> None:
     assert equal({name: found.read(name) for name in found.names}, read)
 
 
+@pytest.mark.slow
 def test_a_base_in_distributed_layout_trains_the_same(predict: Path, tmp_path: Path) -> None:
     convert(Request(predict / "base", "cosmos_predict2", tmp_path / "dcp", to="dcp"))
     runs = {}

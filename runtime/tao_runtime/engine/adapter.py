@@ -1,25 +1,32 @@
-"""LoRA through peft: injected on the meta device before sharding, initialised after it, merged for export."""
+"""LoRA through peft: injected on the meta device before sharding, initialised after it, merged for export.
+
+peft is imported where it is used: a run without adapters starts without it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from tao_runtime.engine.weights import clean_name, put
 from tao_runtime.errors import RunError
 from tao_runtime.plan.model import LoraPlan
 
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
 ADAPTER = "default"
 
 
 def lora_config(plan: LoraPlan, *, base: str | None = None, task: str | None = None) -> LoraConfig:
     """Return peft's configuration of a plan; `base` and `task` are recorded in an exported adapter."""
+    from peft import LoraConfig  # noqa: PLC0415 - see the module
+
     targets: str | list[str] = list(plan.target_modules)
     return LoraConfig(
         r=plan.r,
@@ -41,6 +48,8 @@ def inject(model: nn.Module, plan: LoraPlan) -> frozenset[str]:
 
     Modules to save are trained in place instead of in a copy beside the original, which would cost their memory twice.
     """
+    from peft import inject_adapter_in_model  # noqa: PLC0415 - see the module
+
     before = {name for name, _ in model.named_parameters()}
     config = lora_config(plan)
     config.modules_to_save = None
@@ -63,10 +72,10 @@ def inject(model: nn.Module, plan: LoraPlan) -> frozenset[str]:
     return added
 
 
-def lora_layers(model: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield (name, layer) of every module that LoRA was put on."""
     for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
+        if isinstance(getattr(module, "lora_A", None), nn.ModuleDict):  # peft's LoraLayer
             yield clean_name(f"{name}."), module
 
 

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import torch
 from accelerate import init_empty_weights
-from peft import PeftModel, get_peft_model_state_dict
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.device_mesh import DeviceMesh
@@ -136,6 +135,8 @@ def merged_adapter(model: nn.Module, directory: Path) -> nn.Module:
     Raises:
         RunError: the adapter's tensors are not those that its configuration puts on this model (peft would only warn).
     """
+    from peft import PeftModel, get_peft_model_state_dict  # noqa: PLC0415 - a run without adapters starts without it
+
     adapted = PeftModel.from_pretrained(model, directory)
     wanted, found = set(get_peft_model_state_dict(adapted, save_embedding_layers=False)), Snapshot(directory).names
     if wanted != found:

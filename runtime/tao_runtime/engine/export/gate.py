@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import sys
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,12 +12,8 @@ from pathlib import Path
 
 import torch
 from accelerate import init_empty_weights
-from diffusers.utils import logging as diffusers_logging
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers.utils import logging as transformers_logging
 
 from tao_runtime.audit import audit
 from tao_runtime.audit.names import tower
@@ -128,6 +126,9 @@ def _compare(folder: Path, found: Mapping[str, torch.Tensor], written: Written) 
 
 def _peft(folder: Path, base: Path, family: WetFamily, written: Written) -> Iterator[Finding]:
     """Let peft load the adapter onto a network without memory: only the adapter's own tensors are read."""
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict  # noqa: PLC0415 - only where adapters are
+    from peft.utils.save_and_load import load_peft_weights, set_peft_model_state_dict  # noqa: PLC0415
+
     with init_empty_weights(include_buffers=False):
         model = family.build(base, packed=False)
     quiet()
@@ -155,9 +156,10 @@ def _finding(rule: str, where: Path, saw: str, want: str) -> Finding:
 
 def quiet() -> None:
     """Keep the libraries' own bars and remarks off the terminal: what they find wrong is a finding here."""
-    for each in (diffusers_logging, transformers_logging):
-        each.set_verbosity_error()
-        each.disable_progress_bar()
+    for library in {"diffusers", "transformers"}.intersection(sys.modules):
+        logging = importlib.import_module(f"{library}.utils.logging")
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft 0.21 on transformers 5.23
 
 

@@ -177,11 +177,8 @@ def base_file(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
     model = facts.models.get("model")
     if model is not None and model.is_file:
         fix = f"tao-run convert {model.location} --family {spec.family} --like PIPELINE --out DIR, and name DIR"
-        saw, want = (
-            f"{model.location} is one file",
-            "a pipeline folder of diffusers: model_index.json, transformer/, vae/",
-        )
-        yield Problem("checkpoint.load_path", saw, want, fix)
+        want = "a pipeline folder of diffusers: model_index.json, transformer/, vae/"
+        yield Problem("checkpoint.load_path", f"{model.location} is one file", want, fix)
 
 
 @rule(
