@@ -211,6 +211,8 @@ def test_a_path_that_is_not_here_is_known_by_its_family(tmp_path: Path, spec_fil
     assert model is not None and model.repo == "nvidia/Cosmos-Predict2-2B-Video2World"
     assert needs["tokenizer"].asset is None
     assert needs["data"] == Need("data", "dataloader_train.dataset_dir", "x", None)
+    strange = {(found.rule, found.where) for found in look(spec_file, offline=True).findings}
+    assert ("access/unknown", "model.tokenizer.vae_path") in strange
 
 
 def test_libraries_fetch_what_no_key_names() -> None:

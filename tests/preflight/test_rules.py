@@ -322,7 +322,11 @@ BAD: dict[str, tuple[Break, str]] = {
 
 HANGS = {"media/header-timeout", "media/header-crash"}  # in tests/data/test_media.py
 LAYOUTS = HANGS | {
-    name for name in RULES if name.startswith("clips/") or "parquet" in name or name == "dataset/meta-entry"
+    name
+    for name in RULES
+    if name.startswith(("clips/", "access/"))
+    or "parquet" in name
+    or name in ("dataset/meta-entry", "launch/receipt-stale")
 }
 
 

@@ -30,6 +30,12 @@ _SEED = "seed guide: the launch preflight script and its flags"
 PLATFORM = declare("launch/platform", "error", "The platform is a known one, and its tools are there.", source=_SEED)
 PATH = declare("launch/path", "error", "Every path that a launch names exists on this machine.", source=_SEED)
 LABEL = declare("launch/label", "error", "A label in a flag names one of the paths given.", source=_SEED)
+RECEIPT = declare(
+    "launch/receipt-stale",
+    "error",
+    "A run that names a report runs what that report judged: spec, data and libraries.",
+    source="what changed between the check and the launch was checked by nobody",
+)
 FIELD = declare("launch/required-field", "error", "Every record, not a sample, has the keys asked for.", source=_SEED)
 
 

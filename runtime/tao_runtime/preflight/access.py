@@ -8,8 +8,9 @@ from typing import Final, Literal
 from pydantic import Field
 
 from tao_runtime.data.access import AccessFacts, Seen
+from tao_runtime.data.access_rules import RULES
 from tao_runtime.data.hub import RepoState
-from tao_runtime.errors import ExitCode, Finding, Fix, Frozen, Severity
+from tao_runtime.errors import ExitCode, Finding, Fix, Frozen
 
 TOKENS: Final = "settings/tokens"  # page of the hub
 _TAKE: Final = "fetch it where there is a network (tao-run prepare fetch), and take the cache along"
@@ -92,9 +93,10 @@ def _line(one: Seen) -> AssetLine:
     )
 
 
-def _finding(rule: str, severity: Severity, where: str, *text: str) -> Finding:
+def _finding(rule: str, where: str, *text: str) -> Finding:
     saw, want, fix = text
-    return Finding(rule=f"access/{rule}", severity=severity, where=where, saw=saw, want=want, fix=Fix(text=fix))
+    info = RULES[rule]
+    return Finding(rule=info.name, severity=info.severity, where=where, saw=saw, want=want, fix=Fix(text=fix))
 
 
 def _token(facts: AccessFacts) -> Iterator[Finding]:
@@ -102,7 +104,7 @@ def _token(facts: AccessFacts) -> Iterator[Finding]:
     token = facts.token
     if token.place is not None and token.problem is not None and not facts.offline:
         fix = _READ.format(page=f"{facts.hub.address}/{TOKENS}")
-        yield _finding("token-malformed", "error", token.place, f"a token that {token.problem}" if " " in token.problem
+        yield _finding("token-malformed", token.place, f"a token that {token.problem}" if " " in token.problem
                        else token.problem, "a token as the hub gave it", fix)  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def _findings(one: Seen, facts: AccessFacts) -> Iterator[Finding]:
     where = need.key or need.role
     if asset is None:
         if need.path:
-            yield _finding("unknown", "error", where, f"{need.path} is not here, and nothing says where it is from",
+            yield _finding("unknown", where, f"{need.path} is not here, and nothing says where it is from",
                            "a path that exists, or org/name on the hub", "check the path")  # fmt: skip
         return
     if one.cached is not None and one.cached.whole:
@@ -122,7 +124,7 @@ def _findings(one: Seen, facts: AccessFacts) -> Iterator[Finding]:
         lost = one.cached.missing if one.cached else ()
         saw = f"{asset.repo} is not in the cache" if one.cached is None or one.cached.directory is None else ""
         saw = saw or f"{asset.repo} in the cache lacks {', '.join(lost[:4])}{', ...' if len(lost) > 4 else ''}"
-        yield _finding("offline", "error", where, saw, "all of it on this machine",
+        yield _finding("offline", where, saw, "all of it on this machine",
                        _TAKE)  # fmt: skip
         return
     assert one.state is not None
@@ -139,7 +141,7 @@ def _answer(one: Seen, state: RepoState, facts: AccessFacts) -> Iterator[Finding
     if state.access == "licence":
         saw = f"{repo}: the hub knows the token, and does not give the files (403){told}"
         fix = f"accept it at {page}; a token of limited scope also needs read access to gated repositories"
-        yield _finding("licence", "error", where, saw, "its licence accepted by the token's account", fix)
+        yield _finding("licence", where, saw, "its licence accepted by the token's account", fix)
     elif state.access == "no-token":
         what = (
             "private, or does not exist (401: the hub does not say which)"
@@ -147,14 +149,14 @@ def _answer(one: Seen, state: RepoState, facts: AccessFacts) -> Iterator[Finding
             else "gated (401), and no token is sent"
         )
         fix = f"accept its licence at {page}, then " + _READ.format(page=tokens)
-        yield _finding("token-missing", "error", where, f"{repo} is {what}", "a token that may read it", fix)
+        yield _finding("token-missing", where, f"{repo} is {what}", "a token that may read it", fix)
     elif state.access == "bad-token":
         saw = f"{repo}: the hub does not take the token (401){told}"
-        yield _finding("token-refused", "error", where, saw, "a token that is valid", _READ.format(page=tokens))
+        yield _finding("token-refused", where, saw, "a token that is valid", _READ.format(page=tokens))
     elif state.access in {"missing", "no-revision"}:
         what = f"has no revision {asked or 'main'}" if state.access == "no-revision" else "does not exist (404)"
-        yield _finding("not-found", "error", where, f"{repo} {what} at {hub.address}", "a repository that does",
+        yield _finding("not-found", where, f"{repo} {what} at {hub.address}", "a repository that does",
                        "check its name; private ones exist only for their owners' tokens")  # fmt: skip
     elif state.access in {"unreachable", "malformed"}:
-        yield _finding("unreachable", "error", where, f"{hub.address} for {repo}: {state.detail}", "an answer",
+        yield _finding("unreachable", where, f"{hub.address} for {repo}: {state.detail}", "an answer",
                        "check network, proxy and HF_ENDPOINT; with everything fetched, use --offline")  # fmt: skip

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
+from tao_runtime.data.launch import RECEIPT
 from tao_runtime.errors import Finding, Fix, InputError
 from tao_runtime.preflight.report import Report
 
@@ -34,8 +35,8 @@ def judge_receipt(path: Path, now: Report) -> list[Finding]:
     then = read_receipt(path)
     return [
         Finding(
-            rule="launch/receipt-stale",
-            severity="error",
+            rule=RECEIPT.name,
+            severity=RECEIPT.severity,
             where=where,
             file=str(path),
             saw=saw,

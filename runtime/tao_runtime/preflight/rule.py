@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from tao_runtime.data import access_rules as _access  # noqa: F401 - declares its rules
 from tao_runtime.data import decode_probe as _decode  # noqa: F401 - declares its rules
 from tao_runtime.data import launch as _launch  # noqa: F401 - declares its rules
 from tao_runtime.data import probe as _probe  # noqa: F401 - declares every other rule of the data floor
