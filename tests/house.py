@@ -17,7 +17,7 @@ RANK = {
     # Left of bank, which renders codes and the schemas of what they write.
     "audit": 6,
     "ingest": 6,
-    **dict.fromkeys(("bank", "deft", "ship", "automl", "jobs"), 7),
+    **dict.fromkeys(("bank", "deft", "ship"), 7),
     "engine": 8,
     "cli": 9,
 }

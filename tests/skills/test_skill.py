@@ -144,6 +144,8 @@ def test_evals(skill: Path) -> None:
     for task in tasks:
         assert task["question"] and task["expected_behavior"]
         assert [problem for line in task["expected_commands"] if (problem := check_command(line))] == []
+    asked_to_train = [task for task in tasks if task["id"].startswith("train-") and task["expected_skill"]]
+    assert all(any(" train " in line for line in task["expected_commands"]) for task in asked_to_train)
 
 
 @each_skill

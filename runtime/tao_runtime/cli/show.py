@@ -52,10 +52,10 @@ def families(known: Mapping[str, Family], runnable: Mapping[str, tuple[str, ...]
         }
         print(json.dumps(rows, indent=1))
         return
-    table = Table("family", "what it is", "runs", "check and plan only", box=box.SIMPLE_HEAD)
+    table = Table("family", "what it is", "runs", box=box.SIMPLE_HEAD)
     for name, item in known.items():
-        runs = [action for action in item.actions if action in runnable.get(name, ())]
-        table.add_row(name, item.title, " ".join(runs), " ".join(a for a in item.actions if a not in runs))
+        runs = [action if action in runnable.get(name, ()) else f"({action}: check only)" for action in item.actions]
+        table.add_row(name, item.title, " ".join(runs))
     Console().print(table)
 
 
