@@ -189,6 +189,9 @@ def test_explain_of_nothing_ends_with_2() -> None:
     done = tao("explain", "train.epohc")
     assert done.returncode == 2
     assert "train.epoch" in done.stderr, "the nearest known key is named"
+    for wrong, near in (("audit/unreadble", "audit/unreadable"), ("clips/windw", "clips/window")):
+        done = tao("explain", wrong)
+        assert done.returncode == 2 and near in done.stderr, done.stderr
 
 
 def test_fix_writes_a_corrected_copy_and_leaves_the_source(project: Project, tmp_path: Path) -> None:

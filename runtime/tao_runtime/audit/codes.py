@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from tao_runtime.errors import Finding, Fix, Severity
+from tao_runtime.errors import Finding, Fix, InputError, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,15 @@ def found(
         fix=Fix(text=code.fix),
         pointer=None if pointer is None else writable(pointer),
     )
+
+
+def explain_code(name: str) -> str:
+    """Return the explanation of a code. Raises InputError for one that does not exist."""
+    if name not in CODES:
+        close = difflib.get_close_matches(name, CODES, n=1)
+        raise InputError(f"{name}: no such code; want {close[0] if close else 'one of docs/audit.md'}")
+    code = CODES[name]
+    return f"{code.name}  ({code.severity})\n  {code.doc}\n  Fix: {code.fix}"
 
 
 def writable(text: str) -> str:

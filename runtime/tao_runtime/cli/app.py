@@ -63,9 +63,14 @@ def template(family: str, action: str) -> None:
 
 @app.command()
 def explain(key: str, family: Annotated[str | None, typer.Option(help="Only this family.")] = None) -> None:
-    """Explain a KEY of a spec, or a rule of the preflight: meaning, type, bounds, default."""
+    """Explain a KEY of a spec, a rule of the preflight, or a code of the audit: meaning, type, bounds, default."""
     from tao_runtime.preflight.explain import explain_any
 
+    if key.startswith("audit/"):
+        from tao_runtime.audit.codes import explain_code
+
+        print(explain_code(key))
+        return
     print(explain_any(key, family=family))
 
 

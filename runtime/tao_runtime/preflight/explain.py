@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+
+from tao_runtime.errors import InputError
 from tao_runtime.preflight.rule import RULES
 from tao_runtime.spec.explain import explain
 
@@ -11,4 +14,10 @@ def explain_any(name: str, *, family: str | None = None) -> str:
     if name in RULES:
         rule = RULES[name]
         return f"{rule.name}  ({rule.severity})\n  {rule.doc}\n  Source: {rule.source}"
+    if "/" in name:
+        close = difflib.get_close_matches(name, RULES, n=1, cutoff=0.8)
+        want = (
+            close[0] if close else "one of the skill's references/rules.md; a finding of a run says itself what to do"
+        )
+        raise InputError(f"{name}: no rule of the preflight; want {want}")
     return explain(name, family=family)
