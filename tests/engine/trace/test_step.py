@@ -102,10 +102,11 @@ def test_the_command_prints_a_step_of_a_reasoner_with_pictures(
 def test_every_implementation_of_the_optimizer_is_traced(tmp_path: Path, fused: str) -> None:
     folder = base(tmp_path, chat_config())
     changes = [f"model.backbone.model_name={folder}", "checkpoint.load_path=", f"optimizer.fused={fused}"]
-    found = report("llava_ov", *changes, "dataloader_train.max_sequence_length=64", nproc=8)
+    changes += ["model.parallelism.data_parallel_shard_degree=1", "dataloader_train.max_sequence_length=64"]
+    found = report("llava_ov", *changes, nproc=1)
     assert found.resident_traced == pytest.approx(found.resident_estimated, rel=0.002, abs=1 << 18)
     print(found.peak_estimated / found.peak_traced)
-    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.25)
+    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.15)
 
 
 def test_what_torch_refuses_is_told_in_one_sentence() -> None:
