@@ -253,3 +253,10 @@ def test_a_spec_of_another_action_is_refused(project: Project) -> None:
 def test_generated_files_are_checked_where_one_stands() -> None:
     done = tao("dev", "generate", "--check", cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("given", [["--fit", "24GB", "--nproc", "2"], ["--fit", "24GB", "--trace"]])
+def test_options_of_plan_that_exclude_each_other_are_wrong_usage(project: Project, given: list[str]) -> None:
+    done = tao("plan", "--spec", project.spec(), *given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Invalid value" in done.stderr and "--fit" in done.stderr

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from project import Project
+from tao_runtime.cli import show_plan
 from tao_runtime.plan.mesh import resolve_mesh
 
 ONE = {"dp_replicate": 1, "dp_shard": 1, "cp": 1, "tp": 1, "pp": 1, "cfg": 1}
@@ -58,3 +59,11 @@ def test_both_numbers_are_reported(project: Project, nproc: int, numbers: tuple[
     report = project.prepare("policy.parallelism.dp_shard_size=4", nproc=nproc).report
     [finding] = [each for each in report.findings if each.rule == "cosmos_reason/mesh-product"]
     assert all(number in finding.saw for number in numbers)
+
+
+def test_a_product_that_is_another_number_is_not_shown_as_equal(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for nproc, text in ((1, "2 shards are not 1 processes"), (2, "2 shards = 2 processes")):
+        show_plan.plan(project.plan("policy.parallelism.dp_shard_size=2", nproc=nproc), as_json=False)
+        assert text in capsys.readouterr().out

@@ -131,6 +131,10 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
+    if fit is not None and trace:
+        raise typer.BadParameter("--trace runs a step, --fit looks for one that fits: one of them at a time")
+    if fit is not None and nproc is not None:
+        raise typer.BadParameter("--fit says how many processes there are, as in 8x80GB: leave --nproc out")
     if trace:
         from tao_runtime.cli.trace import show_trace
 

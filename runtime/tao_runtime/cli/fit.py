@@ -8,8 +8,11 @@ from pathlib import Path
 from tao_runtime.cli.prepare import prepare
 from tao_runtime.errors import ExitCode, FindingsError, InputError
 from tao_runtime.plan.costs import MemoryPlan
-from tao_runtime.plan.make import fit_plan
+from tao_runtime.plan.make import fit_plan, network_config
 from tao_runtime.plan.memory.fit import Fit, parse_devices
+from tao_runtime.plan.memory.missing import wanted
+from tao_runtime.plan.model import TrainPlan
+from tao_runtime.preflight.prepare import Prepared
 
 GIB = 2**30
 
@@ -23,17 +26,20 @@ def show_fit(spec: Path, overrides: list[str], text: str, *, as_json: bool) -> i
     found = fit_plan(prepared.spec, prepared.facts, prepared.plan, devices)
     if found is None:
         raise InputError(f"--fit: {prepared.spec.family} {prepared.spec.action} is not a training that can be fitted")
-    print(found.model_dump_json(by_alias=True, indent=1) if as_json else "\n".join(_lines(found)))
+    print(found.model_dump_json(by_alias=True, indent=1) if as_json else "\n".join(_lines(found, _wanted(prepared))))
     return int(ExitCode.DONE if found.verdict in {"fits", "tight"} else ExitCode.FINDINGS)
 
 
-def _lines(found: Fit) -> list[str]:
+def _wanted(prepared: Prepared) -> str:
+    plan = prepared.plan
+    return wanted(plan, network_config(prepared.spec, prepared.facts)) if isinstance(plan, TrainPlan) else ""
+
+
+def _lines(found: Fit, lacking: str) -> list[str]:
     size = f"{found.devices.count} x {found.devices.memory_bytes / GIB:.1f} GiB"
     lines = [f"{found.verdict}: {size}" + (f", {_memory(found.memory)}" if found.memory else "")]
     if found.memory is None:
-        lines.append(
-            "  want records, a mesh of as many processes, and a local model; a folder with its config.json is enough"
-        )
+        lines.append(f"  want {lacking}")
     lines += [f"  {line}" for line in _parts(found.memory)] if found.memory else []
     near = found.nearest
     if near is not None:

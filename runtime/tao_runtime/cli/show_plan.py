@@ -96,7 +96,8 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
         yield "", f"in micro-batches of at most {_number(batch.micro_tokens)} tokens"
     inner = "".join(f" x {size} {axis}" for axis in ("cp", "tp", "pp", "cfg") if (size := getattr(mesh, axis)) > 1)
     degrees = f"{_number(mesh.dp_replicate)} replicas x {_number(mesh.dp_shard)} shards{inner}"
-    yield "mesh", f"{degrees} = {mesh.world} processes"
+    fits = batch.data_parallel is not None
+    yield "mesh", f"{degrees} = {mesh.world} processes" if fits else f"{degrees} are not {mesh.world} processes"
     if found.diffusion is not None:
         yield from _diffusion(found)
     yield "longest sample", f"at most {_number(estimate.max_tokens)} tokens; limit {_number(found.model.max_length)}"

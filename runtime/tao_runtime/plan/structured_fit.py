@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from tao_runtime.plan.costs import MemoryPlan
-from tao_runtime.plan.memory.fit import Devices, Fit, Option, judge, nearest
+from tao_runtime.plan.memory.fit import Devices, Fit, Option, cut_over, judge, nearest
 from tao_runtime.plan.memory.sizes import Sizes
 from tao_runtime.plan.model import LoraPlan, Recompute, TrainPlan
 
@@ -94,22 +94,22 @@ def _meshes(spec: Any, plan: TrainPlan, divides: Divides, world: int) -> Knob:
             "data_parallel_shard_degree": world // cp,
             "data_parallel_replicate_degree": 1,
             "context_parallel_shard_degree": cp,
+            "cfg_parallel_shard_degree": 1,
         }
         now = spec.model.parallelism
         overrides = {f"{PARALLELISM}.{key}": size for key, size in wanted.items() if getattr(now, key) != size}
         if spec.trainer.distributed_parallelism == "ddp":
             overrides["trainer.distributed_parallelism"] = "fsdp"
-        same = (plan.mesh.dp_replicate, plan.mesh.dp_shard, plan.mesh.cp) == (1, world // cp, cp)
+        same = (plan.mesh.dp_replicate, plan.mesh.dp_shard, plan.mesh.cp, plan.mesh.cfg) == (1, world // cp, cp, 1)
         if same and plan.batch.data_parallel:
             continue
-        text = f"weights cut over {world} processes" + (f", sequences over {cp}" if cp > 1 else "")
-        options.append(option(1 + 5 * place, overrides, text, _cut(cp, world, divides)))
+        options.append(option(1 + 5 * place, overrides, cut_over(world, cp), _cut(cp, world, divides)))
     return options or [as_it_is()]
 
 
 def _cut(cp: int, world: int, divides: Divides) -> Change:
     def change(plan: TrainPlan) -> TrainPlan | None:
-        mesh = {"dp_replicate": 1, "dp_shard": world // cp, "cp": cp, "world": world}
+        mesh = {"dp_replicate": 1, "dp_shard": world // cp, "cp": cp, "cfg": 1, "world": world}
         cut = changed(changed(plan, "mesh", **mesh), "batch", data_parallel=world // cp)
         return cut if not divides.by_frame or fits_frames(cut) else None
 

@@ -14,6 +14,7 @@ pytest.importorskip("diffusers")
 from tao_runtime.cli.trace import _lines, show_trace
 from tao_runtime.data import cosmos3_vision, cosmos_predict1, cosmos_predict2, cosmos_reason
 from tao_runtime.engine.trace.report import trace_report
+from tao_runtime.engine.trace.step import _told
 from tao_runtime.engine.trace.storages import StorageTracker
 from tao_runtime.engine.trace.weightless import Weightless
 from tao_runtime.errors import RunError
@@ -95,6 +96,23 @@ def test_the_command_prints_a_step_of_a_reasoner_with_pictures(
     assert found.resident_traced == pytest.approx(found.resident_estimated, rel=0.002, abs=1 << 18)
     assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.25)
     assert "estimated     traced" in _lines(found)[0] and len(_lines(found)) == 5
+
+
+@pytest.mark.parametrize("fused", ["true", "false"])
+def test_every_implementation_of_the_optimizer_is_traced(tmp_path: Path, fused: str) -> None:
+    folder = base(tmp_path, chat_config())
+    changes = [f"model.backbone.model_name={folder}", "checkpoint.load_path=", f"optimizer.fused={fused}"]
+    changes += ["model.parallelism.data_parallel_shard_degree=1", "dataloader_train.max_sequence_length=64"]
+    found = report("llava_ov", *changes, nproc=1)
+    assert found.resident_traced == pytest.approx(found.resident_estimated, rel=0.002, abs=1 << 18)
+    print(found.peak_estimated / found.peak_traced)
+    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.15)
+
+
+def test_what_torch_refuses_is_told_in_one_sentence() -> None:
+    with pytest.raises(RunError, match=r"cannot be traced: DataDependentOutputException: aten\._local_scalar_dense"):  # noqa: SIM117
+        with _told(), Weightless():
+            torch.empty(1).item()
 
 
 def test_what_cannot_be_traced_is_said(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from eight_billion import CONFIG
 from project import Project
+from tao_runtime.cli.fit import show_fit
 from tao_runtime.data.facts import HostFacts
 from tao_runtime.errors import InputError
-from tao_runtime.plan.cosmos_reason.memory import fit
+from tao_runtime.plan.cosmos_reason.memory import fit, knobs
 from tao_runtime.plan.memory.fit import Devices, Fit, judge, parse_devices
 from tao_runtime.plan.model import TrainPlan
 
@@ -83,6 +84,45 @@ def test_a_larger_device_asks_for_no_more_changes(large: Project) -> None:
 def test_nothing_is_invented_where_nothing_fits(large: Project) -> None:
     found = find(large, "4GB")
     assert (found.verdict, found.nearest) == ("does not fit", None)
+
+
+@pytest.mark.parametrize("devices", ["1x80GB", "2x80GB", "3x80GB", "8x80GB"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        ["policy.parallelism.dp_shard_size=2"],
+        ["policy.parallelism.dp_shard_size=8"],
+        ["policy.parallelism.dp_shard_size=-1", "policy.parallelism.dp_replicate_size=3"],
+    ],
+)
+def test_every_mesh_that_is_proposed_is_one_of_so_many_processes(
+    large: Project, devices: str, given: list[str]
+) -> None:
+    world = parse_devices(devices).count
+    prepared = large.prepare(*given, nproc=world)
+    assert isinstance(prepared.plan, TrainPlan)
+    meshes = knobs(prepared.plan, prepared.spec, prepared.facts, world)[0]
+    assert meshes
+    for option in meshes:
+        changes = [f"{key}={json.dumps(value)}" for key, value in option.overrides.items()]
+        again = large.prepare(*given, *changes, nproc=world)
+        assert "cosmos_reason/mesh-product" not in {finding.rule for finding in again.report.findings}, changes
+
+
+def test_too_many_shards_for_one_device_are_what_is_wanted_and_repaired(
+    large: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["policy.parallelism.dp_shard_size=2", "policy.lora={}"]
+    assert show_fit(large.spec(), given, "80GB", as_json=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "  want degrees whose product is 1"
+    assert lines[-1].split() == ["policy.parallelism.dp_shard_size=1"]
+
+
+def test_only_what_is_missing_is_wanted(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show_fit(project.spec(), [], "24GB", as_json=False) == 1
+    assert "want a base whose config.json is that of a network of cosmos_reason" in capsys.readouterr().out
 
 
 def test_without_a_configuration_nothing_is_known(project: Project) -> None:

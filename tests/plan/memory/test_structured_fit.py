@@ -19,6 +19,7 @@ from tao_runtime.plan.memory.text_video import ClipLoad, clip_activations, text_
 from tao_runtime.plan.memory.tokenizer import WAN21
 from tao_runtime.plan.memory.two_towers import PackLoad, pack_activations, two_tower_network
 from tao_runtime.plan.model import BatchPlan, MeshPlan, ModelPlan, OptimizerPlan, PrecisionPlan, TrainPlan
+from tao_runtime.plan.structured_fit import Divides, shared_knobs
 from tao_runtime.preflight.prepare import Prepared, prepare
 
 SKILLS = Path(__file__).parents[3] / "skills"
@@ -113,6 +114,20 @@ def test_the_nearest_run_changes_as_little_as_it_can() -> None:
         "model.parallelism.data_parallel_shard_degree": 4,
         "model.parallelism.context_parallel_shard_degree": 2,
     }
+
+
+@pytest.mark.parametrize("name", ["text2world_7b", "vision_sft_nano", "llava_ov"])
+@pytest.mark.parametrize("devices", [1, 3, 8])
+def test_every_mesh_that_is_proposed_is_one_of_so_many_processes(name: str, devices: int) -> None:
+    given = [f"model.parallelism.{key}_degree=2" for key in ("data_parallel_shard", "cfg_parallel_shard")]
+    prepared = planned(name, f"{devices}x80GB", *given)
+    assert isinstance(prepared.plan, TrainPlan)
+    meshes = shared_knobs(prepared.spec, prepared.plan, Divides(heads=8), world=devices)[0]
+    assert meshes
+    for option in meshes:
+        changes = [f"{key}={json.dumps(value)}" for key, value in option.overrides.items()]
+        again = planned(name, f"{devices}x80GB", *given, *changes)
+        assert "structured/mesh-product" not in {finding.rule for finding in again.report.findings}, changes
 
 
 def test_nothing_is_invented_where_nothing_fits() -> None:

@@ -9,6 +9,7 @@ from tao_runtime.engine.trace.step import trace_step
 from tao_runtime.errors import RunError
 from tao_runtime.plan.costs import MemoryPlan, Range
 from tao_runtime.plan.memory.estimate import CONTEXT, FRAGMENTED, NOTHING, TRAFFIC
+from tao_runtime.plan.memory.missing import wanted
 from tao_runtime.plan.memory.traced import TraceReport
 from tao_runtime.plan.model import TrainPlan
 
@@ -21,7 +22,7 @@ def trace_report(plan: TrainPlan, facts: Facts, config: Mapping[str, object] | N
     """
     memory = plan.estimate.memory
     if memory is None or not config:
-        raise RunError("the plan has no estimate of memory: want a network that is known, and records or a limit")
+        raise RunError(f"the plan has no estimate of memory: want {wanted(plan, config or {})}")
     traced = trace_step(plan, facts, config, limit_s=limit_s)
     tokenizer, several = memory.tokenizer or NOTHING, plan.mesh.world > 1
     ends = tokenizer.low, tokenizer.expected, tokenizer.high

@@ -47,7 +47,7 @@ def trace_step(plan: TrainPlan, facts: Facts, config: Mapping[str, object], *, l
     """Return what a step of a plan holds. `config`: of the network.
 
     Raises:
-        RunError: it took longer than the limit, or the mesh does not fit the number of processes.
+        RunError: it took longer than the limit, the mesh does not fit the number of processes, or torch cannot run it.
     """
     mesh = plan.mesh
     if not mesh.dp_replicate or not mesh.dp_shard or mesh.dp_replicate * mesh.dp_shard * mesh.cp != mesh.world:
@@ -58,7 +58,7 @@ def trace_step(plan: TrainPlan, facts: Facts, config: Mapping[str, object], *, l
         if time.monotonic() - started > limit_s:
             raise RunError(f"the trace took more than {limit_s:g} s; give it more with --trace-limit")
 
-    with _one_of_many(plan.mesh.world), tempfile.TemporaryDirectory() as folder:
+    with _one_of_many(plan.mesh.world), _told(), tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(dict(config)))
         meshes = make_mesh(plan.mesh, torch.device("cpu"))
         batch = family.rehearse(plan, facts)
@@ -72,7 +72,9 @@ def trace_step(plan: TrainPlan, facts: Facts, config: Mapping[str, object], *, l
 def _run(
     family: WetFamily, model: nn.Module, plan: TrainPlan, batch: Any, tick: Callable[[], None], started: float
 ) -> Traced:
-    optimizer = make_optimizer(model, family, plan.optimizer)
+    # Lists and loops ask step counts for their numbers, and there are none; fused kernels do not, and their moments are
+    # as large.
+    optimizer = make_optimizer(model, family, plan.optimizer.model_copy(update={"implementation": "fused"}))
     ema = PowerEma(model, rate=plan.ema.rate) if plan.ema else None
     trained: Any = model
     with StorageTracker(tick) as tracker:
@@ -85,6 +87,9 @@ def _run(
             trained.training_loss(batch).backward()
         optimizer.take_gradients()
         optimizer.step()
+        if plan.optimizer.implementation == "foreach":  # holds one list of the size of a moment while it steps
+            copies = [torch.empty_like(shard) for shard in optimizer.shards.values()]
+            del copies
         optimizer.zero_grad()
         return Traced(resident, tracker.peak, time.monotonic() - started)
 
@@ -130,3 +135,13 @@ def _one_of_many(world: int) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in one sentence what torch, or a network, refuses to do without numbers."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:  # every refusal of torch is one of them
+        said = str(error).strip().partition("\n")[0] or "nothing more is said"
+        raise RunError(f"the step cannot be traced: {type(error).__name__}: {said}") from error

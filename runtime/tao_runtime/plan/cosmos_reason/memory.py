@@ -20,7 +20,7 @@ from tao_runtime.plan.chat_costs import (
 )
 from tao_runtime.plan.costs import MemoryPlan
 from tao_runtime.plan.memory.activations import Load
-from tao_runtime.plan.memory.fit import Devices, Fit, Option, judge, nearest
+from tao_runtime.plan.memory.fit import Devices, Fit, Option, cut_over, judge, nearest
 from tao_runtime.plan.memory.network import VisionLanguageNetwork, vision_language_network
 from tao_runtime.plan.memory.sizes import Sizes
 from tao_runtime.plan.model import LoraPlan, Recompute, TrainPlan
@@ -143,18 +143,20 @@ def _meshes(plan: TrainPlan, spec: TrainSpec, facts: Facts, world: int) -> list[
     count = heads.get("num_attention_heads") if isinstance(heads, dict) else None
     now = spec.policy.parallelism
     for place, cp in enumerate(size for size in (1, 2, 4, 8) if world % size == 0):
-        if world == 1 or (isinstance(count, int) and count % cp):
+        if isinstance(count, int) and count % cp:
             continue
         degrees = {"dp_replicate": 1, "dp_shard": world // cp, "cp": cp, "world": world, "tp": 1, "pp": 1}
         keys = {"dp_shard_size": world // cp, "dp_replicate_size": 1, "cp_size": cp, "tp_size": 1, "pp_size": 1}
-        text = f"weights cut over {world} processes" + (f", sequences over {cp}" if cp > 1 else "")
+        if options and all(getattr(plan.mesh, axis) == size for axis, size in degrees.items()):
+            continue  # it is so already
+        text = cut_over(world, cp)
         changed = {name: size for name, size in keys.items() if getattr(now, name) != size}
         overrides = {f"policy.parallelism.{name}": size for name, size in changed.items()}
         change = _on(lambda one, degrees=degrees: one.model_copy(  # type: ignore[misc]
             update={"mesh": one.mesh.model_copy(update=degrees)}
         ))  # fmt: skip
         options.append(Option(1 + 5 * place, dict(overrides), text, change))
-    return options or [_as_it_is()]
+    return options  # never none: one sequence-parallel rank divides every number of processes
 
 
 def _recomputation(plan: TrainPlan) -> list[Option]:

@@ -63,6 +63,13 @@ def parse_devices(text: str) -> Devices:
     return Devices(count=int(match["count"] or 1), memory_bytes=int(size * USABLE * 2**30))
 
 
+def cut_over(world: int, cp: int) -> str:
+    """Return in words what a mesh does with weights and sequences."""
+    if world == 1:
+        return "one process, which holds all weights"
+    return f"weights cut over {world} processes" + (f", sequences over {cp}" if cp > 1 else "")
+
+
 def judge(memory: MemoryPlan | None, devices: Devices) -> Verdict:
     """Return fits if even the high end does, tight if the expected value does."""
     if memory is None:
