@@ -76,6 +76,11 @@ def _(root: Path) -> Loadable:
     return Loadable(root)
 
 
+@plants("probe-nothing")
+def _(root: Path) -> Loadable:
+    return Loadable(save(a_network(), root) / "model.safetensors")
+
+
 @plants("probe-missing")
 def _(root: Path) -> Loadable:
     return Loadable(edit(save(a_network(), root), lambda tensors: tensors.pop("model.norm.weight")))

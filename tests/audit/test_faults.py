@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")  # writes the checkpoints that faults are planted into
@@ -66,3 +67,28 @@ def test_every_finding_says_what_to_do(tmp_path: Path) -> None:
         planted = fault.plant(tmp_path / str(number))
         for finding in audit(planted.path, **planted.options).findings:
             assert finding.saw and finding.want and finding.fix, finding
+
+
+@pytest.mark.parametrize("listed", [[None, None], None, "absent"])
+@pytest.mark.parametrize("damage", ["whole", "truncated", "deleted", "index"])
+def test_a_component_is_looked_at_whatever_the_index_says_of_it(listed: object, damage: str, tmp_path: Path) -> None:
+    """Libraries write [null, null] for a class that they do not know, and its folder all the same."""
+    root = make.make_pipeline(tmp_path)
+    weights = root / "vae/diffusion_pytorch_model.safetensors"
+    make.write_safetensors(weights, {"decoder.weight": np.ones((4, 4), np.float32)})
+    make.write_json(root / "vae/config.json", {"_class_name": "TinyVideoVae"})
+    if listed != "absent":
+        make.edit_json(root / "model_index.json", lambda index: index.update(vae=listed))
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-8])
+    elif damage == "deleted":
+        weights.unlink()
+    elif damage == "index":
+        weights.rename(root / "vae/a-00001-of-00002.safetensors")
+        index = {"weight_map": {"decoder.weight": "a-00001-of-00002.safetensors", "x": "a-00002-of-00002.safetensors"}}
+        make.write_json(root / "vae/diffusion_pytorch_model.safetensors.index.json", index)
+    report = audit(root)
+    assert "vae" in {part.path for part in report.parts}
+    errors = {finding.rule for finding in report.findings if finding.severity == "error"}
+    rule = {"truncated": "file-truncated", "deleted": "weights-missing", "index": "index-dangling-file"}.get(damage)
+    assert errors == ({f"audit/{rule}"} if rule else set()), report.render()

@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 
 from factory import make_clip
+from fake_hub import FakeHub, Repo, serve
 from tao_runtime.cli.app import app
 from tao_runtime.data.probe import probe_dataset
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.data.t5 import WIDTH, read_embedding
 from tao_runtime.engine.demo.tiny_text import tiny_t5
-from tao_runtime.engine.embed import Request, embed_captions
-from tao_runtime.errors import InputError
+from tao_runtime.engine.embed import Request, embed_captions, fetch_encoder
+from tao_runtime.errors import InputError, RunError
 from tao_runtime.ingest.embeddings import EmbeddingReport
 from tao_runtime.spec.base import DatasetRef, ModelRef
 
@@ -211,3 +212,18 @@ def test_the_command_says_what_it_did(clips: Path, encoders: tuple[Path, Path]) 
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["embedded"] == 3
     assert "3 kept" in CliRunner().invoke(app, ["prepare", "t5", str(clips), "--model", str(encoders[0])]).output
+
+
+def test_advice_is_of_what_the_hub_answered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No network is not a licence; a licence is one, with its page."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody answers
+    with pytest.raises(RunError) as silent:
+        fetch_encoder("org/t5")
+    assert "licence" not in str(silent.value) and "check network" in str(silent.value)
+    with serve(FakeHub({"org/t5": Repo({"config.json": b"{}"}, gated=True)})) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        with pytest.raises(RunError, match=r"accept its licence at .*org/t5"):
+            fetch_encoder("org/t5")

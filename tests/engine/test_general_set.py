@@ -13,6 +13,7 @@ from PIL import Image
 from tao_runtime.data.decode import decode_video
 from tao_runtime.engine.demo.clips import DIRECTIONS, FRAMES
 from tao_runtime.engine.general_set import COLOURS, COUNTS, TOPICS, draw_picture, make_general_set
+from tao_runtime.errors import InputError
 from tao_runtime.score.answer import detect_kind
 
 
@@ -73,7 +74,29 @@ def test_the_same_seed_draws_the_same(general: Path, tmp_path: Path) -> None:
     make_general_set(tmp_path, per_question=8)
     files = sorted(path.relative_to(general) for path in general.rglob("*") if path.is_file())
     assert all((tmp_path / name).read_bytes() == (general / name).read_bytes() for name in files)
-    assert make_general_set(tmp_path, per_question=99) == 24  # complete: left as it is
+    before = {name: (tmp_path / name).stat().st_mtime_ns for name in files}
+    assert make_general_set(tmp_path, per_question=8) == 24  # complete: left as it is
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in files} == before
+
+
+@pytest.mark.parametrize("other", [{"per_question": 9}, {"per_question": 8, "seed": 1}])
+def test_a_set_of_another_size_or_seed_is_refused(general: Path, other: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="want"):
+        make_general_set(general, **other)
+
+
+def test_annotations_of_others_are_refused_and_left(tmp_path: Path) -> None:
+    (tmp_path / "annotations.json").write_text("[{}]")
+    with pytest.raises(InputError, match="new folder"):
+        make_general_set(tmp_path, per_question=8)
+    assert [path.name for path in tmp_path.iterdir()] == ["annotations.json"]
+
+
+def test_a_set_that_was_stopped_is_finished(general: Path, tmp_path: Path) -> None:
+    make_general_set(tmp_path, per_question=8)
+    (tmp_path / "annotations.json").unlink()
+    make_general_set(tmp_path, per_question=8)
+    assert (tmp_path / "annotations.json").read_bytes() == (general / "annotations.json").read_bytes()
 
 
 def test_squares_never_touch() -> None:

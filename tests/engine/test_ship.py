@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from runs import tao
+from tao_runtime.errors import InputError
 
 torch = pytest.importorskip("torch")
 
@@ -67,3 +68,42 @@ def test_what_is_complete_is_not_asked_again_and_other_weights_are(shipped: Path
     (shipped / "tuned/model.safetensors").touch()
     ship(shipped, demo_material)
     assert {path for path, time in stamps().items() if time != before[path]} == {p for p in before if "/tuned/" in p}
+
+
+@pytest.mark.parametrize("fault", ["tuned", "general is a folder", "general is of no use", "twice"])
+def test_nothing_is_asked_before_all_is_checked(demo_material: Path, tmp_path: Path, fault: str) -> None:
+    """What is wrong with the last model or set must not cost the answers of the first."""
+    from typer.testing import CliRunner
+
+    from tao_runtime.cli.app import app
+    from tao_runtime.engine.demo.cosmos_reason import evaluate_spec
+
+    spec = evaluate_spec() | {"num_gpus": 1, "results_dir": "unused"}
+    for name, data in (("evaluate", "heldout"), ("useless", "nosuch")):
+        spec["dataset"] = {"annotation_path": str(demo_material / data)}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(spec))
+    tuned = tmp_path / "nosuch" if fault == "tuned" else demo_material / "model"
+    general = {"general is a folder": "", "general is of no use": "useless.yaml"}.get(fault, "evaluate.yaml")
+    models = ("--base", str(demo_material / "model"), "--tuned", str(tuned), "--general", str(tmp_path / general))
+    models += ("--general", str(tmp_path / general)) if fault == "twice" else ()
+    paths = ("--spec", str(tmp_path / "evaluate.yaml"), "--out", str(tmp_path / "out"))
+    done = CliRunner().invoke(app, ["ship", *paths, *models])
+    assert done.exit_code and done.exception is not None
+    assert isinstance(done.exception, SystemExit | InputError), done.exception
+    assert not (tmp_path / "out").exists(), sorted((tmp_path / "out").rglob("*"))
+
+
+def test_who_generates_clips_is_told_what_judges_them(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from tao_runtime.cli.app import app
+    from tao_runtime.errors import FindingsError
+
+    spec = tmp_path / "evaluate.yaml"
+    template = CliRunner().invoke(app, ["template", "cosmos_predict2", "evaluate"]).stdout
+    spec.write_text(template.replace("num_frames: ???", "num_frames: 61").replace("???", "some/place"))
+    paths = ("--spec", str(spec), "--out", str(tmp_path / "out"), "--base", "a/b", "--tuned", "c")
+    done = CliRunner().invoke(app, ["ship", *paths])
+    assert isinstance(done.exception, FindingsError), done.output
+    said = str(done.exception)
+    assert "model.baseline_path" in said and "video_results.json" in said and "metrics.json" not in said

@@ -16,6 +16,7 @@ from fake_hub import FakeHub, Repo, serve
 from tao_runtime.cli.app import app
 from tao_runtime.data.access import look_at_access
 from tao_runtime.data.hub import Hub, HubFile, chosen_files
+from tao_runtime.errors import InputError
 from tao_runtime.ingest.fetch import plan_fetch
 from tao_runtime.ingest.lock import HubLock, LockedFile, LockedRepo, add_to_lock, read_lock
 from tao_runtime.spec.hub_asset import HubAsset
@@ -164,3 +165,18 @@ def test_pickled_weights_only_where_there_are_no_others() -> None:
     assert [file.name for file in chosen_files(asset, files)] == ["config.json", "pytorch_model.bin"]
     both = (*files, HubFile("model.safetensors", 1))
     assert [file.name for file in chosen_files(asset, both)] == ["config.json", "model.safetensors"]
+
+
+def test_a_lock_that_is_a_folder_is_refused_also_where_nothing_is_fetched(hub: FakeHub, tmp_path: Path) -> None:
+    (tmp_path / "locks").mkdir()
+    for words in (["fetch", "recipe.toml", "--dry-run"], ["fetch", "recipe.toml"]):
+        done = CliRunner().invoke(app, ["prepare", *words, "--lock", "locks"])
+        assert isinstance(done.exception, InputError) and "locks" in str(done.exception)
+    with pytest.raises(InputError, match="lock file"):
+        read_lock(tmp_path)
+
+
+def test_an_out_that_is_a_file_is_refused(hub: FakeHub) -> None:
+    for place in ("recipe.toml", "recipe.toml/below"):
+        done = run("--out", place)
+        assert isinstance(done.exception, InputError) and "recipe.toml is a file" in str(done.exception)

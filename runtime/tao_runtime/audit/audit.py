@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tao_runtime.audit.codes import found
 from tao_runtime.audit.dcp import is_sharded
-from tao_runtime.audit.folder import Folder, open_folder, read_json
+from tao_runtime.audit.folder import Folder, open_folder
 from tao_runtime.audit.look_checkpoint import check_pointer, is_checkpoint, look_at_checkpoint, look_at_shards
-from tao_runtime.audit.look_model import is_adapter, look_at_adapter, look_at_model
+from tao_runtime.audit.look_model import is_adapter, is_model_config, look_at_adapter, look_at_model
 from tao_runtime.audit.look_pipeline import look_at_pipeline
 from tao_runtime.audit.model import CONFIG, PIPELINE
 from tao_runtime.audit.pickles import look_at_pickles
@@ -139,12 +139,6 @@ def _one(folder: Folder, request: Request) -> Seen:
     seen = Seen((), tuple(check_pointer(folder)))
     if is_adapter(folder):
         return seen + look_at_adapter(folder, request)
-    if has_weights(folder) or _is_model_config(folder):
+    if has_weights(folder) or is_model_config(folder):
         return seen + look_at_model(folder, request)
     return seen
-
-
-def _is_model_config(folder: Folder) -> bool:
-    """Tell a folder whose config.json is of a model; it should have weights."""
-    read = read_json(folder, CONFIG)
-    return bool(read.findings) or any(key in read.value for key in ("model_type", "architectures", "_class_name"))

@@ -114,6 +114,8 @@ _ERRORS: Final = {
     "component-class": ("a component is of another class than model_index.json says", "save the whole pipeline"),
     # With --probe: what the library makes of it
     "probe-load": ("the library that it is for cannot load it, or run it", "export it again"),
+    "probe-nothing": ("nothing was loaded: a single file, a checkpoint, or bare weights without a configuration",
+                      "name the folder of a model, an adapter or a pipeline"),
     "probe-missing": ("the library made up tensors that the files do not hold", "export every tensor under its name"),
     "probe-not-finite": ("the outputs for a fixed input hold NaN or infinity",
                          "go back to a checkpoint before the loss broke, or compute in bfloat16"),

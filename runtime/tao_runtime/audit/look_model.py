@@ -38,6 +38,12 @@ def is_adapter(folder: Folder) -> bool:
     return adapter.CONFIG in folder.files or (named and model.CONFIG not in folder.files)
 
 
+def is_model_config(folder: Folder) -> bool:
+    """Tell a folder whose config.json is of a model; it should have weights."""
+    read = read_json(folder, model.CONFIG)
+    return bool(read.findings) or any(key in read.value for key in ("model_type", "architectures", "_class_name"))
+
+
 def look_at_model(folder: Folder, request: Request, *, companions: bool = True) -> Seen:
     """Audit a folder of full weights, with its configuration if it has one."""
     config, weights = read_json(folder, model.CONFIG), read_weights(folder)

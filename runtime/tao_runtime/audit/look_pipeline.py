@@ -7,7 +7,7 @@ from dataclasses import replace
 from tao_runtime.audit.codes import found
 from tao_runtime.audit.compare import model_type
 from tao_runtime.audit.folder import Folder, Json, read_json, shorten, text, texts
-from tao_runtime.audit.look_model import look_at_model
+from tao_runtime.audit.look_model import is_adapter, is_model_config, look_at_adapter, look_at_model
 from tao_runtime.audit.model import CONFIG, PIPELINE, PROCESSORS, TOKENIZERS
 from tao_runtime.audit.report import Part
 from tao_runtime.audit.request import Request, Seen, read_base
@@ -25,7 +25,7 @@ _LIGHT = (
 
 
 def look_at_pipeline(folder: Folder, request: Request) -> Seen:
-    """Audit a pipeline and every component that model_index.json names."""
+    """Audit a pipeline: every component that model_index.json names, and every other folder that is a model."""
     index = read_json(folder, PIPELINE)
     part = Part(path=folder.label, kind="pipeline", model_type=text(index.value, "_class_name"))
     if index.findings:
@@ -47,7 +47,9 @@ def _components(folder: Folder, index: Json, request: Request) -> Seen:
     components = {name: value for name, value in index.items() if _is_component(name, value)}
     for name, value in sorted(components.items()):
         if value == [None, None]:
-            continue  # an optional component that this pipeline does without
+            # Left out, or of a class that the saving library does not know: then its folder is there all the same.
+            seen += _unnamed(folder, name, request)
+            continue
         if name not in folder.folders:
             saw = f"{shorten(name)} of class {shorten(str(value[1]))}, and no folder"
             seen += Seen((), (found("component-missing", folder.where(PIPELINE), saw, f"a folder {shorten(name)}"),))
@@ -62,7 +64,21 @@ def _components(folder: Folder, index: Json, request: Request) -> Seen:
         if not name.startswith(".") and has_weights(folder.sub(name)):
             saw = f"weights, and {PIPELINE} does not name the folder"
             seen += Seen((), (found("component-unlisted", folder.where(name), saw, "only named components"),))
+        if not name.startswith("."):
+            seen += _unnamed(folder, name, request)
     return seen
+
+
+def _unnamed(folder: Folder, name: str, request: Request) -> Seen:
+    """Look at a folder whose class model_index.json does not say: what is in it says whether it is a model."""
+    if name not in folder.folders:
+        return Seen()
+    inner, own = folder.sub(name), _component_request(request, name)
+    if is_adapter(inner):
+        return Seen((), inner.findings) + look_at_adapter(inner, own)
+    if has_weights(inner) or is_model_config(inner):
+        return Seen((), inner.findings) + look_at_model(inner, own, companions=False)
+    return Seen((), inner.findings)
 
 
 def _is_component(name: str, value: object) -> bool:
@@ -95,7 +111,8 @@ def _component(folder: Folder, cls: str, request: Request) -> Seen:
                 )
             findings.extend(problem for name in sorted(folder.files & set(wanted)) if name.endswith(".json")
                             for problem in read_json(folder, name).findings)  # fmt: skip
-            return Seen((), tuple(findings))
+            light = Seen((), tuple(findings))
+            return light + look_at_model(folder, request, companions=False) if has_weights(folder) else light
     config = read_json(folder, CONFIG)
     if not config.exists:
         findings.append(found("component-config", folder.here, f"no {CONFIG}", f"{CONFIG} of {shorten(cls)}"))

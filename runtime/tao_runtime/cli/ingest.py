@@ -94,10 +94,14 @@ def fetch_command(
     tao-run prepare fetch recipe.toml --out models
     """
     from tao_runtime.cli import show_ingest
+    from tao_runtime.data.paths import refuse_file
     from tao_runtime.ingest.fetch import fetch, locked_repos, plan_fetch
     from tao_runtime.ingest.lock import NAME, add_to_lock
 
+    if out is not None:
+        refuse_file(out)
     place = lock or (out or Path()) / NAME
+    refuse_file(place.parent, "--lock")
     loaded, facts, known = _look(recipe, overrides or [], offline=False, lock=place, timeout=timeout)
     plan = plan_fetch(facts, known, out=out, family=loaded.family, action=loaded.action)
     if not plan.ok or dry_run:

@@ -37,9 +37,11 @@ def ship(
 
     tao-run ship --spec evaluate.yaml --base models/base --tuned runs/train/export/model --out runs/ship
     """
+    from tao_runtime.data.paths import refuse_file
     from tao_runtime.ship.judge import Options, judge_ship
     from tao_runtime.ship.write import write_ship
 
+    refuse_file(out)
     models: dict[Model, str] = {"base": base, "tuned": tuned}
     if quantised is not None:
         models["quantised"] = quantised

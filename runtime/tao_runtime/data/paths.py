@@ -1,9 +1,11 @@
-"""Does a path exist: false also where the system refuses to look it up, as it does a name of 5,000 letters."""
+"""Paths that users name: is there anything, also where the system refuses to look; and folders that are written to."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from tao_runtime.errors import InputError
 
 
 def can_be_path(text: str) -> bool:
@@ -24,3 +26,20 @@ def is_file(path: Path) -> bool:
 def exists(path: Path) -> bool:
     """Tell whether there is anything at a path."""
     return os.path.exists(path)  # noqa: PTH110
+
+
+def refuse_file(folder: Path, where: str = "--out") -> None:
+    """Raise InputError if a folder cannot be made because it, or what is above it, is a file. Makes nothing."""
+    there = next((path for path in (folder, *folder.parents) if exists(path)), None)
+    if there is not None and not is_dir(there):
+        raise InputError(f"{where} {folder}: {there} is a file; want a folder, or a name that is free")
+
+
+def make_folder(folder: Path, where: str = "--out") -> None:
+    """Make a folder that a user named, unless it is there. Raises InputError if that cannot be."""
+    refuse_file(folder, where)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        saw = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise InputError(f"{where} {folder}: {saw}; want a folder that can be written to") from error

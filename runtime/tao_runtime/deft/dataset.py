@@ -14,6 +14,7 @@ from pydantic import Field
 from tao_runtime.data.annotations import ANNOTATION_NAME
 from tao_runtime.data.fold import At, Collector, RuleInfo, quote
 from tao_runtime.data.json_stream import iter_array
+from tao_runtime.data.paths import make_folder
 from tao_runtime.deft.mine import Exclusion, Mined, sha256_of
 from tao_runtime.deft.records import AnnotationSet, id_of, inside, media_of
 from tao_runtime.errors import FindingsError, Frozen, InputError
@@ -70,7 +71,7 @@ def merge(train: AnnotationSet, *, mined: Mined, out_dir: Path, media_root: Path
     if any(_same(target, source.annotation) for each in sources.values() for source in each):
         raise InputError(f"{target}: is one of the sources; want a new directory")
     parents = {name: tuple(_parent(source.annotation) for source in each) for name, each in sources.items()}
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     temporary = target.with_name(f".{ANNOTATION_NAME}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:

@@ -21,6 +21,7 @@ from tao_runtime.engine.progress import StepProgress
 from tao_runtime.engine.text_states import TextEncoder
 from tao_runtime.errors import Finding, Fix, InputError, RunError
 from tao_runtime.ingest.embeddings import EmbeddingReport, Item, Wanted, list_items
+from tao_runtime.preflight.access import judge_answer
 from tao_runtime.spec.base import ModelRef
 from tao_runtime.spec.hub_asset import HubAsset
 
@@ -102,10 +103,10 @@ def fetch_encoder(model: str) -> Path:
     state = look_at_repo(hub, model)
     names = [file.name for file in chosen_files(asset, state.files)]
     if state.access != "open" or state.commit is None:
-        raise RunError(
-            f"{model}: the hub does not give it ({state.access} {state.detail}). Fix: accept its licence at "
-            f"{hub.page(asset)}, export HF_TOKEN, or give a local directory"
-        )
+        told = [
+            f"{each.saw}. Fix: {each.fix.text}" for each in judge_answer(asset, state, hub, where="--model") if each.fix
+        ]
+        raise RunError(f"{' '.join(told) or model}; or give a local directory with --model")
     try:
         place = snapshot_download(model, allow_patterns=names, endpoint=hub.address, cache_dir=hub_cache())
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tao_runtime.data.paths import exists, make_folder, refuse_file
 from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.demo.clips import DIRECTIONS, FPS, draw_clip
 from tao_runtime.engine.video_file import write_video
+from tao_runtime.errors import InputError
 
 PER_QUESTION = 120
+ANNOTATIONS, MARK = "annotations.json", "general.json"  # the mark says whose the annotations are; they are written last
 ENLARGED = 4  # of the demo's clips: 256 pixels, so that a square is some tokens wide
 SIDE, CELLS = 256, 4  # of a picture; cells along a side, a square in each at most
 COLOURS = {"red": (235, 50, 50), "green": (40, 200, 70), "blue": (50, 90, 235), "yellow": (245, 215, 50)}
@@ -50,11 +53,15 @@ TOPICS = (
 
 
 def make_general_set(out: Path, *, per_question: int = PER_QUESTION, seed: int = 0) -> int:
-    """Write `out`/annotations.json and its media; returns how many records. A complete set is left as it is."""
-    annotation = out / "annotations.json"
-    if annotation.is_file():
-        return len(json.loads(annotation.read_text()))
-    (out / "media").mkdir(parents=True, exist_ok=True)
+    """Write `out`/annotations.json and its media; returns how many records. A complete set is left as it is.
+
+    Raises InputError for a folder that holds another set, or annotations that were not made here.
+    """
+    refuse_file(out)
+    mark = {"seed": seed, "per_question": per_question}
+    if _is_there(out, mark):
+        return per_question * len(TOPICS)
+    make_folder(out / "media")
     rng, records, jobs = random.Random(seed), [], []
     for topic in TOPICS:
         for number in range(per_question):
@@ -64,8 +71,24 @@ def make_general_set(out: Path, *, per_question: int = PER_QUESTION, seed: int =
             records.append(_record(topic, name, "ABCD"[choice]))
     with ThreadPoolExecutor(2) as pool:  # encoding releases the GIL
         list(pool.map(lambda job: _write(*job), jobs))
-    write_atomically(annotation, json.dumps(records, indent=1))
+    write_atomically(out / MARK, json.dumps(mark))
+    write_atomically(out / ANNOTATIONS, json.dumps(records, indent=1))
     return len(records)
+
+
+def _is_there(out: Path, mark: Mapping[str, int]) -> bool:
+    """Tell whether a folder holds this very set, complete. Raises InputError where it holds something else."""
+    if not (out / MARK).is_file():
+        if exists(out / ANNOTATIONS):
+            raise InputError(f"--out {out}: has {ANNOTATIONS} and no {MARK}, so another made it; want a new folder")
+        return False
+    try:
+        held = json.loads((out / MARK).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"--out {out}: {MARK}: {error}; want a new folder") from error
+    if held != mark:
+        raise InputError(f"--out {out}: holds the general set of {held}; want {dict(mark)}, or a new folder")
+    return exists(out / ANNOTATIONS)
 
 
 def draw_picture(colour: str, count: int, rng: random.Random) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tao_runtime.engine.commits import read_json
@@ -19,28 +20,48 @@ from tao_runtime.spec.load import load_spec
 Prepare = Callable[[Path, list[str]], Prepared]  # shows the report, and ends the command where it has errors
 
 
-def evaluate_models(
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One model, asked by one spec: checked, and not yet run."""
+
+    model: Model
+    folder: Path
+    spec: Path
+    overrides: list[str]
+    prepared: Prepared
+
+
+def prepare_models(
     models: Mapping[Model, str], spec: Path, out: Path, *, overrides: tuple[str, ...] = (), prepare: Prepare
-) -> dict[Model, Path]:
-    """Let every model answer the records of a spec, in `out`/<model>; what is complete already is not asked again.
+) -> list[Evaluation]:
+    """Check that every model can answer the records of a spec, in `out`/<model>; asks none.
 
     An adapter directory is put on the base. Raises FindingsError for a spec that cannot be asked so.
     """
     loaded = load_spec(spec, overrides, action="evaluate")
-    folders: dict[Model, Path] = {}
+    checked: list[Evaluation] = []
     for model, weights in models.items():
         folder = out / model
         base = models["base"] if (Path(weights) / "adapter_config.json").is_file() else ""
         changes = loaded.acting_on(weights, base=base, output_dir=str(folder))
         if not changes:
             raise FindingsError([_not_redirected(spec, loaded)])
-        prepared = prepare(spec, [*overrides, *changes])
+        own = [*overrides, *changes]
+        prepared = prepare(spec, own)
         if not isinstance(prepared.plan, EvaluatePlan):
             raise FindingsError([_not_redirected(spec, loaded)])
-        if not is_complete(prepared.plan):
-            launch(prepared.spec, prepared.facts, prepared.plan, prepared.report)
-        folders[model] = folder
-    return folders
+        checked.append(Evaluation(model, folder, spec, own, prepared))
+    return checked
+
+
+def launch_models(evaluations: Sequence[Evaluation]) -> dict[Model, Path]:
+    """Let every model answer; what is complete already is not asked again. Returns where the answers are."""
+    for each in evaluations:
+        plan = each.prepared.plan
+        assert isinstance(plan, EvaluatePlan)
+        if not is_complete(plan):
+            launch(each.prepared.spec, each.prepared.facts, plan, each.prepared.report)
+    return {each.model: each.folder for each in evaluations}
 
 
 def is_complete(plan: EvaluatePlan) -> bool:
@@ -71,7 +92,8 @@ def general_overrides(spec: Path, folder: Path) -> tuple[str, ...]:
 
 def _not_redirected(spec: Path, loaded: Spec) -> Finding:
     saw = f"an evaluation of {loaded.family} that gives no answers to questions"
-    return _finding(str(spec), saw, "a family that answers", "evaluate both models by hand, and compare metrics.json")
+    fix = "for clips, tao-run evaluate pairs base and tuned itself: model.baseline_path, and see video_results.json"
+    return _finding(str(spec), saw, "a family that answers", fix)
 
 
 def _finding(where: str, saw: str, want: str, fix: str) -> Finding:

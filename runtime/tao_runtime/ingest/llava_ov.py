@@ -19,6 +19,7 @@ from pydantic import Field, JsonValue, ValidationError
 
 from tao_runtime.data.hub import COMMIT, Hub, look_at_repo
 from tao_runtime.data.parquet_rules import COLUMNS
+from tao_runtime.data.paths import make_folder
 from tao_runtime.errors import Frozen, InputError, RunError
 from tao_runtime.ingest.write import partial_path, write_atomically
 
@@ -73,7 +74,7 @@ def stream_rows(request: Request, progress: Progress | None = None) -> StreamSta
     state = _begin(request)
     if state.ended or state.rows >= request.rows:
         return state
-    request.out.mkdir(parents=True, exist_ok=True)
+    make_folder(request.out)
     stream = _open(request, state.revision)
     if state.cursor is not None:
         stream.load_state_dict(state.cursor)

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 
 from tao_runtime.data.access import Locked
 from tao_runtime.data.hub import HubFile
+from tao_runtime.data.paths import exists
 from tao_runtime.errors import Frozen, InputError
 from tao_runtime.ingest.write import write_atomically
 
@@ -46,7 +47,7 @@ class HubLock(Frozen):
 
 def read_lock(path: Path) -> HubLock:
     """Read a lock file; an empty one if there is none. Raises InputError if it is not one."""
-    if not path.is_file():
+    if not exists(path):
         return HubLock()
     try:
         return HubLock.model_validate_json(path.read_bytes())

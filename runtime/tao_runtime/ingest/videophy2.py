@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from tao_runtime.data.media import probe_header
+from tao_runtime.data.paths import refuse_file
 from tao_runtime.data.videophy2 import MEDIA, META, TEXT
 from tao_runtime.data.web import FetchError, get
 from tao_runtime.errors import ExitCode, Finding, Fix, Frozen, InputError
@@ -104,6 +105,7 @@ def prepare_videophy2(request: Request, progress: Progress | None = None) -> Vid
     """Make the folder, or finish one that was left half-way. Raises InputError for a table that is none."""
     if request.score not in PROMPTS and not request.prompt:
         raise InputError(f"--score {request.score}: want {', '.join(PROMPTS)}, or --prompt with a question for it")
+    refuse_file(request.out)
     rows = _rows(request)
     for name in (MEDIA, TEXT):
         (request.out / name).mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from tao_runtime.data.access import AccessFacts, Seen
 from tao_runtime.data.access_rules import RULES
-from tao_runtime.data.hub import RepoState
+from tao_runtime.data.hub import Hub, RepoState
 from tao_runtime.errors import ExitCode, Finding, Fix, Frozen
+from tao_runtime.spec.hub_asset import HubAsset
 
 TOKENS: Final = "settings/tokens"  # page of the hub
 _TAKE: Final = "fetch it where there is a network (tao-run prepare fetch), and take the cache along"
@@ -128,15 +129,14 @@ def _findings(one: Seen, facts: AccessFacts) -> Iterator[Finding]:
                        _TAKE)  # fmt: skip
         return
     assert one.state is not None
-    yield from _answer(one, one.state, facts)
+    yield from judge_answer(asset, one.state, facts.hub, where=where, asked=one.cached.commit if one.cached else None)
 
 
-def _answer(one: Seen, state: RepoState, facts: AccessFacts) -> Iterator[Finding]:
-    """What an answer of the hub asks the user to do."""
-    need, asked = one.need, one.cached.commit if one.cached else None
-    assert need.asset is not None
-    hub, repo, where = facts.hub, need.asset.repo, need.key or need.role
-    page, tokens = hub.page(need.asset), f"{hub.address}/{TOKENS}"
+def judge_answer(
+    asset: HubAsset, state: RepoState, hub: Hub, *, where: str, asked: str | None = None
+) -> Iterator[Finding]:
+    """What an answer of the hub asks the user to do; nothing where it gives the files. `asked`: the revision."""
+    repo, page, tokens = asset.repo, hub.page(asset), f"{hub.address}/{TOKENS}"
     told = f": {state.detail}" if state.detail else ""
     if state.access == "licence":
         saw = f"{repo}: the hub knows the token, and does not give the files (403){told}"

@@ -12,7 +12,7 @@ from typing import Any, Final
 from tao_runtime.data.annotations import MEDIA_LABEL, locate, scan_annotations
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.json_stream import LINES_SUFFIXES
-from tao_runtime.data.paths import exists
+from tao_runtime.data.paths import exists, make_folder
 from tao_runtime.data.record_repair import RecordRepair
 from tao_runtime.data.rewrite import Rewritten, rewrite
 from tao_runtime.errors import FindingsError, InputError
@@ -70,7 +70,7 @@ def fix_project(
         one for one in targets for source in sources if exists(one) and exists(source) and one.samefile(source)
     ]:
         raise InputError(f"--fix {folder}: would write over {taken[0]}; want another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--fix")
     for ref in spec.datasets():
         done.keys.update(_repair(ref, spec, folder, done))
     first = _check(path, overrides, done, nproc)

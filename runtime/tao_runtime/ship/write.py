@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from tao_runtime.data.paths import make_folder
 from tao_runtime.errors import Finding
 from tao_runtime.score.ship import ShipReport
 from tao_runtime.ship import rules
@@ -17,7 +18,7 @@ PAGE, REPORT = "ship.html", "ship.json"
 
 def write_ship(report: ShipReport, out: Path, *, progress: Callable[[int, int], object] | None = None) -> ShipReport:
     """Write `out`/ship.html and ship.json; returns the report with what was found on the way."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     flips = [flip for each in report.sets for versus in each.versus for flip in versus.flips]
     media = list(dict.fromkeys(flip.media for flip in flips if flip.media is not None))[:MOST_PICTURES]
     pictures: dict[str, str] = {}

@@ -14,6 +14,7 @@ from accelerate import init_empty_weights
 
 from tao_runtime.audit.manifest import MANIFEST, Manifest, ManifestBase, ManifestTower, measure
 from tao_runtime.audit.names import tower
+from tao_runtime.data.paths import refuse_file
 from tao_runtime.data.snapshot import SHARDED, network_folder, write_contents
 from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.convert.names import Match, match
@@ -72,6 +73,7 @@ def convert(request: Request) -> Path:
     """
     if request.out.exists():
         raise FindingsError([_finding("--out", f"{request.out} is there already", "a new folder", "name another")])
+    refuse_file(request.out)
     sources = {"": open_source(request.source), **{name: open_source(path) for name, path in request.towers.items()}}
     like = request.like or next((each.folder for each in sources.values() if each.folder is not None), None)
     if like is None or not (network_folder(like) / "config.json").is_file():

@@ -18,6 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tao_runtime.data.paths import make_folder
 from tao_runtime.deft.table import interval
 from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.demo.clips import COLOURS, FPS, FRAMES, SIZE
@@ -95,7 +96,7 @@ batch_size = 50
 
 def prepare(out: Path, *, share: float = 1.0) -> None:
     """Write model/, both splits and the specs into `out`, unless they are there. `share` of the clips may be enough."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     make_snapshot(out / BASE)
     for name, (per_score, seed) in SETS.items():
         count = make_split(out / name, max(2, round(per_score * share)), seed)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from tao_runtime.data.paths import make_folder
 from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.demo.clips import DIRECTIONS, QUESTION, ClipSet, make_set
 
@@ -47,7 +48,7 @@ def prepare(out: Path, *, share: float = 1.0) -> None:
 
     `share` of the clips, at least two of each direction, is enough to look at the path without learning much.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     make_snapshot(out / "model")
     for full in SETS:
         wanted = replace(full, per_direction=max(2, round(full.per_direction * share)))

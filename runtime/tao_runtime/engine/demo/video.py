@@ -21,6 +21,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tao_runtime.data.paths import make_folder
 from tao_runtime.engine.clip_request import ClipRequest
 from tao_runtime.engine.commits import write_atomically
 from tao_runtime.engine.demo.captioned_clips import FPS, FRAMES, MOTIONS, SIZE, Motion, draw_clip, draw_set, seen_motion
@@ -49,7 +50,7 @@ class VideoDemo:
 
 def prepare(out: Path, demo: VideoDemo, *, share: float = 1.0) -> None:
     """Write base/, clips/ and train.yaml into `out`, unless they are there. `share` of the clips may be enough."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     count = max(len(MOTIONS), round(demo.num_clips * share))
     if not (out / CLIPS / "done").is_file():
         clips, captions = draw_set(count, seed=1)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from tao_runtime.data.commit import COMMIT, Commit, damage
+from tao_runtime.data.paths import refuse_file
 from tao_runtime.data.snapshot import network_folder, probe_model
 from tao_runtime.engine import adapter
 from tao_runtime.engine.build import DTYPES
@@ -70,6 +71,7 @@ def export_checkpoint(source: Path, out: Path, wish: Wish) -> Path:
         findings.append(_finding("out", "--out", f"{out} is there already", "a new folder", "name another folder"))
     if findings:
         raise FindingsError(findings)
+    refuse_file(out.parent)
     wish = _settled(checkpoint, wish)
     family = wet_family(checkpoint.plan.family)
     origin = Origin(

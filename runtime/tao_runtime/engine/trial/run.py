@@ -67,6 +67,10 @@ def probe_report(report: AuditReport, path: Path, *, base: Path | None = None) -
         if probe.loaded or wrong or not within:
             probes.append(probe)
         gc.collect()
+    if not probes and report.ok:  # who asks for a probe must not take silence for one
+        kinds = ", ".join(dict.fromkeys(part.kind for part in report.parts)) or "nothing"
+        saw = f"nothing could be probed: {'one file' if path.is_file() else kinds}"
+        findings.append(found("probe-nothing", path.name or str(path), saw, "a folder that a library loads"))
     same = {"path": report.path, "base": report.base, "seconds": report.seconds}
     return make_report(findings, report.parts, **same).model_copy(update={"probes": tuple(probes)})  # type: ignore[arg-type]
 
