@@ -41,6 +41,7 @@ def test_within_budget_it_is_counted(damaged: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/run.json").read_text())["bad_samples"] == 2
 
 
+@pytest.mark.slow  # tests/engine/test_load_ahead.py has it in one process
 def test_a_decoder_that_hangs_costs_its_sample_not_the_run(demo_material: Path, tmp_path: Path) -> None:
     """A clip becomes a pipe that nobody writes to, while training runs: opening it never returns."""
     shutil.copytree(demo_material, tmp_path / "material")

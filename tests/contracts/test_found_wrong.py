@@ -22,6 +22,7 @@ def test_a_trainable_pattern_trains_nothing_else(demo_material: Path, tmp_path: 
     assert moved == {name for name in before if "visual.merger" in name}
 
 
+@pytest.mark.slow
 def test_a_changed_rate_is_used_after_a_resume(demo_material: Path, tmp_path: Path) -> None:
     spec = write_train_spec(tmp_path / "t.yaml", demo_material, tmp_path / "run", train__epoch=1)
     tao("train", "--spec", str(spec), cwd=tmp_path)
@@ -62,6 +63,7 @@ def test_an_adapter_that_does_not_match_is_refused(demo_material: Path, tmp_path
     assert not (tmp_path / "out/run.json").exists()
 
 
+@pytest.mark.slow
 def test_saved_answers_of_another_model_are_refused(demo_material: Path, tmp_path: Path) -> None:
     import shutil
 

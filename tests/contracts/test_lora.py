@@ -80,11 +80,11 @@ def test_saved_modules_are_in_the_adapter(demo_material: Path, tmp_path: Path) -
     "lora",
     [
         {"use_rslora": True},
-        {"init_lora_weights": "gaussian"},
-        {"init_lora_weights": False},
-        {"lora_dropout": 0.1},
+        pytest.param({"init_lora_weights": "gaussian"}, marks=pytest.mark.slow),
+        pytest.param({"init_lora_weights": False}, marks=pytest.mark.slow),
+        pytest.param({"lora_dropout": 0.1}, marks=pytest.mark.slow),
         {"r_pattern": {"q_proj": 2}, "alpha_pattern": {"q_proj": 4}},
-        {"target_modules": "all-linear"},
+        pytest.param({"target_modules": "all-linear"}, marks=pytest.mark.slow),
     ],
     ids=lambda lora: next(iter(lora)),
 )

@@ -36,7 +36,7 @@ TOKENS = "train__train_policy__load_balanced_max_tokens_for_batch"
         pytest.param({MICRO: 2}, id="accumulate"),
         pytest.param({SHARDS: 2, PER_RANK: 4, MICRO: 4}, id="two-ranks", marks=pytest.mark.slow),
         pytest.param({SHARDS: 2, PER_RANK: 4, MICRO: 1}, id="two-ranks-accumulate"),
-        pytest.param({SHARDS: 2, PER_RANK: 4, TOKENS: 300}, id="two-ranks-packed-by-tokens"),
+        pytest.param({SHARDS: 2, PER_RANK: 4, TOKENS: 300}, id="two-ranks-packed-by-tokens", marks=pytest.mark.slow),
         pytest.param({CONTEXT: 2, MICRO: 4}, id="context-parallel"),
         pytest.param({SHARDS: 2, CONTEXT: 2, PER_RANK: 4, MICRO: 4}, id="shards-and-context", marks=pytest.mark.slow),
         # Two key-value heads over four ranks: they are repeated.

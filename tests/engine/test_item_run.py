@@ -46,6 +46,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_inference_goes_on_and_loses_at_most_one_item(demo_material: Path, tmp_path: Path) -> None:
     spec = write_spec(tmp_path, demo_material)
     with launched("inference", spec) as run:

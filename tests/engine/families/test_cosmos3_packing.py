@@ -153,5 +153,6 @@ def two_ranks_equal_one() -> None:
             assert (value.grad - one.grad).abs().max() < 1e-6 * max(1, float(one.grad.abs().max())), name
 
 
+@pytest.mark.slow  # tests/contracts/test_video_training.py trains so
 def test_two_context_parallel_ranks_equal_one(tmp_path: Path) -> None:
     on_ranks(two_ranks_equal_one, tmp_path)
