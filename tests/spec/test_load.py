@@ -152,3 +152,12 @@ def test_upstream_template_of_the_evaluator_loads(tmp_path: Path) -> None:
     }
     spec = load_spec(write(tmp_path, json.dumps(tree), "spec.json"))
     assert spec.output_dir() == "out/zero_shot" and spec.metrics.names == ("bleu", "rouge", "bertscore")
+
+
+def test_json_s_two_halves_of_a_character_are_one() -> None:
+    """JSON is YAML, but for its escapes beyond 16 bits; half of one is no character."""
+    from tao_runtime.spec.scalar import YamlError, parse_value
+
+    assert parse_value(json.dumps(["a\N{GRINNING FACE}b"])) == ["a\N{GRINNING FACE}b"]
+    with pytest.raises(YamlError, match="half of a surrogate pair"):
+        parse_value('"\\ud800x"')

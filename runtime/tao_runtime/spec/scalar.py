@@ -77,6 +77,7 @@ def plain(node: yaml.Node | None, budget: list[int] | None = None) -> object:
     if node.tag not in _PLAIN_TAGS:
         raise YamlError(f"tag {node.tag} is not allowed", node_line(node))
     if isinstance(node, yaml.ScalarNode):
+        node.value = _joined(node)
         return _scalar(node)
     try:
         if not isinstance(node, yaml.MappingNode):
@@ -111,6 +112,21 @@ def _merge_sources(value: yaml.Node) -> list[yaml.MappingNode]:
 def node_line(node: yaml.Node | None) -> int:
     """Line of a node, from 1."""
     return int(node.start_mark.line) + 1 if node is not None and node.start_mark else 1
+
+
+def _joined(node: yaml.ScalarNode) -> str:
+    """Return a text whose characters beyond 16 bits are one each: JSON escapes them in halves, YAML reads each half.
+
+    Raises:
+        YamlError: a half stands alone.
+    """
+    text = str(node.value)
+    if not any("\ud800" <= char <= "\udfff" for char in text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise YamlError("half of a surrogate pair: no character", node_line(node)) from None
 
 
 def _scalar(node: yaml.ScalarNode) -> object:
