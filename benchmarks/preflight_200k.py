@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -127,14 +128,16 @@ def sized(root: Path, count: int) -> dict[str, Any]:
         measure(CHECK, root / "spec.json", count, cache=root)  # compiles, and remembers the headers
     checks, floors = [], []
     for _ in range(RUNS if count < LARGE else 1):
+        shutil.rmtree(root / "cache" / "tao-run" / "scans", ignore_errors=True)  # a scan that is remembered is none
         checks.append(measure(CHECK, root / "spec.json", count, cache=root))
         floors.append(measure(FLOOR, root / "train" / "annotations.json", cache=root))
+    again = measure(CHECK, root / "spec.json", count, cache=root)["check_s"]
     check_s, parse_s = best(checks, "check_s"), best(floors, "parse_s")
     law = 110 + 40 * count / 1e6
     return {"records": count, "check_s": check_s, "import_s": best(checks, "import_s"), "parse_floor_s": parse_s,
             "reader": floors[0]["reader"], "ratio_to_floor": round(check_s / parse_s, 2),
             "peak_mb": best(checks, "peak_mb"), "memory_law_mb": law, "report_bytes": checks[0]["report_bytes"],
-            "runs": [run["check_s"] for run in checks]}  # fmt: skip
+            "remembered_s": again, "runs": [run["check_s"] for run in checks]}  # fmt: skip
 
 
 def main() -> None:

@@ -32,6 +32,11 @@ def test_two_thousand_cases_end_in_time_with_a_report_or_a_refusal(fuzz: Fuzz, p
     assert {"report", "data report", "repaired", "InputError", "FindingsError"} <= set(fuzz.outcomes)
 
 
+def test_what_the_first_fifty_thousand_cases_broke_holds_now(fuzz: Fuzz) -> None:
+    """A clip without a name, a null byte in the name of a file, an input whose name is too long to be looked up."""
+    assert [wrong for number in (25067, 26044, 30293, 36197, 44347, 48245) if (wrong := fuzz.run(number))] == []
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_cases(fuzz: Fuzz) -> None:
     assert broken(fuzz, range(IN_CI, CASES)) == []

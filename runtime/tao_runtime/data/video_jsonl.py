@@ -41,7 +41,7 @@ def embedding_stem(annotation: Path, vision_path: str, window: int) -> Path:
     """Return where the embedding of a window's caption is, without its suffix: beside the file, as the clips lie."""
     path = PurePath(vision_path)
     inside = PurePath(path.name) if path.is_absolute() or ".." in path.parts else path
-    return annotation.parent / EMBEDDINGS / inside.with_suffix("") / f"w{window}"
+    return annotation.parent / EMBEDDINGS / inside.parent / inside.stem / f"w{window}"
 
 
 def _embedded(index: int, annotation: Path, record: Mapping[str, object], embeddings: EmbeddingFold) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tao_runtime.data.facts import Facts
+from tao_runtime.data.paths import is_dir
 from tao_runtime.plan.model import VideoInferencePlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.preflight.structured import VIDEO
@@ -50,7 +51,7 @@ def clip_processes(spec: Any, facts: Facts, plan: VideoInferencePlan) -> Iterato
 )
 def idle_processes(spec: Any, facts: Facts, plan: VideoInferencePlan) -> Iterator[Problem]:
     """There is a clip for every group of processes."""
-    one = plan.prompts is None and not (plan.input and Path(plan.input).is_dir())
+    one = plan.prompts is None and not (plan.input and is_dir(Path(plan.input)))
     groups = plan.world // plan.cp
     if one and groups > 1 and plan.world % plan.cp == 0:
         saw = f"{plan.cp}, one clip and {plan.world} processes: {plan.world - plan.cp} have nothing to do"
