@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -41,6 +42,7 @@ from tao_runtime.spec.base import DatasetRef
 from tao_runtime.spec.families import spec_classes
 
 CHILDREN = media.read_headers
+MEMORY = 2 << 30  # bytes of address space that a case may add
 LIMIT_S = 20.0  # of one case, on a busy machine; most take milliseconds
 MAX_OUTPUT = 1 << 20  # bytes of a report, or of a refusal
 ACTIONS = ("train", "evaluate", "inference")
@@ -228,16 +230,19 @@ def _mutated_file(path: Path, raw: bytes, rng: random.Random) -> bytes:
 
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the main thread when the time is up."""
+    """Raise TimeoutError in the main thread when the time is up, and MemoryError where a case takes MEMORY more."""
 
     def end(*_: object) -> None:
         raise TimeoutError(f"not done after {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, end)
+    before, (soft, hard) = signal.signal(signal.SIGALRM, end), resource.getrlimit(resource.RLIMIT_AS)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, hard))
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from fuzz import Corpus, Fuzz
 
 CASES, IN_CI = 100_000, 2_000
+BROKEN = (25067, 26044, 30293, 36197, 44347, 48245, 54217, 57205)
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def fuzz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fuzz:
     return Fuzz(Corpus.make(tmp_path / "corpus"), tmp_path / "scratch")
 
 
-def broken(fuzz: Fuzz, cases: range) -> list[str]:
+def broken(fuzz: Fuzz, cases: Iterable[int]) -> list[str]:
     return [wrong for number in cases if (wrong := fuzz.run(number))]
 
 
@@ -32,9 +34,9 @@ def test_two_thousand_cases_end_in_time_with_a_report_or_a_refusal(fuzz: Fuzz, p
     assert {"report", "data report", "repaired", "InputError", "FindingsError"} <= set(fuzz.outcomes)
 
 
-def test_what_the_first_fifty_thousand_cases_broke_holds_now(fuzz: Fuzz) -> None:
-    """A clip without a name, a null byte in the name of a file, an input whose name is too long to be looked up."""
-    assert [wrong for number in (25067, 26044, 30293, 36197, 44347, 48245) if (wrong := fuzz.run(number))] == []
+def test_what_a_hundred_thousand_cases_broke_holds_now(fuzz: Fuzz) -> None:
+    """Clips without a name, null bytes and names too long in paths, a number of frames that a table was made of."""
+    assert broken(fuzz, BROKEN) == []
 
 
 @pytest.mark.slow
@@ -56,3 +58,8 @@ def test_a_case_is_the_same_each_time(fuzz: Fuzz) -> None:
         fuzz.run(3)
         written.append({path.name: path.read_bytes() for path in fuzz.scratch.iterdir() if path.is_file()})
     assert written[0] == written[1]
+
+
+def test_a_case_that_takes_all_memory_is_broken(fuzz: Fuzz, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fuzz.prepare", lambda *args, **options: bytearray(8 << 30))
+    assert "MemoryError" in "".join(broken(fuzz, range(20)))

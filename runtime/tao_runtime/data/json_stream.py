@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, NoReturn
 
-from tao_runtime.data.paths import can_be_path
 from tao_runtime.errors import InputError
 
 CHUNK_BYTES: Final = 1 << 20
@@ -30,8 +29,6 @@ def iter_array(
     NaN and Infinity are refused. Raises InputError with file:line:column for whatever cannot be read.
     """
     path = Path(path)
-    if not can_be_path(str(path)):
-        raise InputError(f"{str(path)!a}: no path of this system; want a JSON array or JSON lines")
     try:
         with path.open("rb") as file:
             window = _Window(path, file, on_bytes, chunk_bytes)

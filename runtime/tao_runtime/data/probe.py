@@ -15,7 +15,7 @@ from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, 
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
 from tao_runtime.data.media import cache_path, probe_media
-from tao_runtime.data.paths import exists, is_dir, is_file
+from tao_runtime.data.paths import can_be_path, exists, is_dir, is_file
 from tao_runtime.data.rates import compare_rates, with_rates
 from tao_runtime.data.references import SUFFIXES
 from tao_runtime.data.same_content import same_content
@@ -92,6 +92,9 @@ def probe_dataset(
     ref: DatasetRef, *, folds: Sequence[FoldFactory] = (), progress: Progress | None = None
 ) -> DatasetFacts:
     """Look at one dataset. Raises InputError if its annotation file cannot be read at all."""
+    for name in (ref.annotation, ref.media):
+        if not can_be_path(name):
+            raise InputError(f"{name!a}: no path of this system; want one without null bytes or halves of characters")
     if ref.format in FORMATS:
         return FORMATS[ref.format](ref, progress)
     if ref.label == MEDIA_LABEL and not ref.annotation.endswith((".json", ".jsonl")):

@@ -10,7 +10,7 @@ from pydantic import Field
 from tao_runtime.spec.base import DatasetRef, ModelRef
 from tao_runtime.spec.cosmos_predict2.experiments import EXPERIMENTS, LR, TOKENIZER, Experiment
 from tao_runtime.spec.cosmos_predict2.hub import HUB
-from tao_runtime.spec.field import REQUIRED, Fraction, NonNegativeInt, PositiveFloat, Text, table
+from tao_runtime.spec.field import REQUIRED, Fraction, PositiveFloat, Text, table
 from tao_runtime.spec.hub_asset import HubAsset
 from tao_runtime.spec.structured import loop
 from tao_runtime.spec.structured.field import Steps, key
@@ -20,6 +20,9 @@ from tao_runtime.spec.structured.spec import WORLD_ALIASES, StructuredSpec
 from tao_runtime.spec.structured.world import UPSTREAM, FolderKeys, WorldModel, again
 
 TARGETS = "q_proj,k_proj,v_proj,output_proj,mlp.layer1,mlp.layer2"
+
+# The plan has a share for each number of given frames; a clip has a hundred latent frames, not thousands.
+LatentFrames = Annotated[int, Field(ge=0, le=4096)]
 
 
 class WorldJob(Job):
@@ -46,10 +49,10 @@ class VideoModel(WorldModel):
     high_sigma_ratio: Fraction = key(
         0.05, "Share of samples whose noise level is drawn from 200 to 100,000 instead.", since=UPSTREAM
     )
-    min_num_conditional_frames: NonNegativeInt = key(
+    min_num_conditional_frames: LatentFrames = key(
         1, "Fewest leading latent frames that are given.", unit="latent frames", since=UPSTREAM
     )
-    max_num_conditional_frames: NonNegativeInt = key(
+    max_num_conditional_frames: LatentFrames = key(
         2, "Most leading latent frames that are given; each number as often.", unit="latent frames", since=UPSTREAM
     )
     sigma_conditional: PositiveFloat = key(

@@ -12,6 +12,9 @@ from tao_runtime.spec.structured.field import OURS, PREDICT, Dtype, key
 
 Size = Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)]
 
+# The plan names each of them, and every clip is judged at each.
+NoiseLevels = Annotated[int, Field(ge=1, le=1024)]
+
 
 class TunedModel(Section):
     """The weights that are judged, or that make video."""
@@ -66,7 +69,7 @@ class Sampling(Section):
 class Scoring(Sampling):
     """How held-out clips are judged."""
 
-    num_noise_levels: PositiveInt = key(
+    num_noise_levels: NoiseLevels = key(
         8, "Fixed noise levels at which the training loss is measured on every clip.", since=OURS
     )
     num_reconstructions: NonNegativeInt = key(
