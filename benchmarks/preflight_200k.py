@@ -56,7 +56,7 @@ from tao_runtime.data.probe import probe_dataset
 from tao_runtime.data.facts import VisionGeometry
 from tao_runtime.data.vision import SamplingPlan, lay_out
 from tao_runtime.data.cosmos_reason import PROMPT_FORMAT, read_turns, render
-from tao_runtime.preflight.cosmos_reason.length import Samples, count_tokens
+from tao_runtime.preflight.rules.cosmos_reason.length import Samples, count_tokens
 from tao_runtime.spec.base import DatasetRef
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +127,7 @@ def sized(root: Path, count: int) -> dict[str, Any]:
     if count < LARGE:
         measure(CHECK, root / "spec.json", count, cache=root)  # compiles, and remembers the headers
     checks, floors = [], []
-    for _ in range(RUNS if count < LARGE else 1):
+    for _ in range(RUNS):
         shutil.rmtree(root / "cache" / "tao-run" / "scans", ignore_errors=True)  # a scan that is remembered is none
         checks.append(measure(CHECK, root / "spec.json", count, cache=root))
         floors.append(measure(FLOOR, root / "train" / "annotations.json", cache=root))

@@ -6,7 +6,7 @@ import pytest
 
 from tao_runtime.bank.blocks import fill_blocks
 from tao_runtime.bank.pages import parameters_page, rules_page
-from tao_runtime.preflight.rule import RULES
+from tao_runtime.preflight.rules import RULES
 from tao_runtime.spec.families import FAMILIES
 from tao_runtime.spec.keys import iter_keys
 

@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 from project import Project
-from structured import StructuredProject
-from tao_runtime.plan.make import PLANNERS
-from tao_runtime.spec.families import FAMILIES, has_engine
+from tao_runtime.plan.make import family_plan
+from tao_runtime.spec.families import FAMILIES
 from tao_runtime.spec.load import load_spec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -107,7 +106,7 @@ def test_json_is_a_report(project: Project, overrides: list[str]) -> None:
     assert report["ok"] is (done.returncode == 0) is (not overrides)
 
 
-@pytest.mark.parametrize("action", PLANNERS["cosmos_reason"])
+@pytest.mark.parametrize("action", family_plan("cosmos_reason").PLANNERS)
 def test_plan_is_a_plan(project: Project, action: str) -> None:
     spec = project.spec(action)
     done = tao("plan", "--spec", spec, "--json")
@@ -125,23 +124,11 @@ def test_plan_of_a_spec_with_errors_is_shown_and_ends_with_1(project: Project) -
     assert "batch-divides" in done.stderr
 
 
-def test_a_family_without_an_engine_is_checked_and_then_refused(tmp_path: Path) -> None:
-    family = next(iter(sorted(name for name in FAMILIES if not has_engine(name))), None)
-    if family is None:
-        pytest.skip("every family has its engine")
-    made = StructuredProject(tmp_path, family)
-    done = tao("train", "--spec", made.path("train"), "--nproc", "1")
-    assert done.returncode == 1 and "ok: " in done.stderr
-    assert f"error[launch/engine] {family}: train of {family} does not exist yet" in done.stderr
-    assert tao("demo", family).returncode == 1
-
-
-def test_families_says_what_runs() -> None:
+def test_families_says_what_each_does() -> None:
     rows = json.loads(tao("families", "--json").stdout)
     assert set(rows) == set(FAMILIES)
     for name, row in rows.items():
-        runs = {action for action, here in row["actions"].items() if here}
-        assert runs == {action for action in PLANNERS[name] if has_engine(name, action)}
+        assert set(row["actions"]) == set(family_plan(name).PLANNERS)
 
 
 FILLED = {

@@ -18,10 +18,10 @@ from pydantic import BaseModel
 import tao_runtime
 from project import Project
 from structured import TASKS, StructuredProject
-from tao_runtime.plan.make import PLANNERS
+from tao_runtime.plan.make import family_plan
 from tao_runtime.plan.model import Plan
 from tao_runtime.preflight.prepare import Prepared
-from tao_runtime.preflight.rule import RULES
+from tao_runtime.preflight.rules import RULES
 from tao_runtime.spec.base import Spec
 from tao_runtime.spec.families import FAMILIES
 from tao_runtime.spec.keys import KeyInfo, find, iter_keys
@@ -179,7 +179,7 @@ STRUCTURED_VALUES: dict[str, list[str]] = {
 # Keys with one legal value: nothing can be changed.
 FIXED = {"train.train_policy.type"}
 
-ACTIONS = [(family, action) for family, planners in PLANNERS.items() for action in planners]
+ACTIONS = [(family, action) for family in FAMILIES for action in family_plan(family).PLANNERS]
 KEYS = [
     pytest.param(family, action, info, id=f"{family}-{action}:{info.path}")
     for family, action in ACTIONS

@@ -17,7 +17,7 @@ from tao_runtime.data import launch, media, probe
 from tao_runtime.data.fold import DATA_RULES, Collector
 from tao_runtime.data.probe import probe_dataset
 from tao_runtime.errors import Finding
-from tao_runtime.preflight.rule import RULES
+from tao_runtime.preflight.rules import RULES
 from tao_runtime.spec.base import DatasetRef
 
 # Modules whose findings are not made by a collector.

@@ -25,7 +25,7 @@ from tao_runtime.data.launch import check_launch
 from tao_runtime.errors import FindingsError
 from tao_runtime.preflight.prepare import decode_media, prepare
 from tao_runtime.preflight.report import Report, from_findings
-from tao_runtime.preflight.rule import RULES
+from tao_runtime.preflight.rules import RULES
 
 
 @pytest.fixture(autouse=True)

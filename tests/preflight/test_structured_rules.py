@@ -13,7 +13,7 @@ from factory import make_clip, write_annotations
 from structured import TASKS, StructuredProject
 from tao_runtime.data.families import network_names
 from tao_runtime.data.t5 import Encoder, write_embedding
-from tao_runtime.preflight.rule import RULES
+from tao_runtime.preflight.rules import RULES
 
 VISION, REASONER, TEXT, VIDEO = "cosmos3_vision", "cosmos3_reasoner", "cosmos_predict1", "cosmos_predict2"
 Break = Callable[[StructuredProject], object]

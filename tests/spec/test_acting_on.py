@@ -15,7 +15,7 @@ from tao_runtime.spec.load import load_spec
 ANSWERING = [
     family.actions["evaluate"]
     for family in FAMILIES.values()
-    if "evaluate" in family.engine and family.actions["evaluate"].acting_on is not Spec.acting_on
+    if family.actions["evaluate"].acting_on is not Spec.acting_on
 ]
 MOVED = {"cosmos_reason": {"results_dir", "model"}, "cosmos3_reasoner": {"job", "model"}}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tao_runtime.preflight import check as _check  # noqa: F401 - importing it registers every rule
-from tao_runtime.preflight.rule import RULES, Rule
+from tao_runtime.preflight.rule import Rule
+from tao_runtime.preflight.rules import RULES
 from tao_runtime.spec.base import Spec
 from tao_runtime.spec.explain import automl_text
 from tao_runtime.spec.families import Family

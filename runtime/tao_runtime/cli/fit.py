@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tao_runtime.cli.prepare import prepare
-from tao_runtime.errors import ExitCode, FindingsError, InputError
+from tao_runtime.errors import ExitCode, InputError
 from tao_runtime.plan.costs import MemoryPlan
 from tao_runtime.plan.make import fit_plan, network_config
 from tao_runtime.plan.memory.fit import Fit, parse_devices
@@ -21,8 +21,6 @@ def show_fit(spec: Path, overrides: list[str], text: str, *, as_json: bool) -> i
     """Print the verdict; returns the exit code: 1 if the run does not fit as it is."""
     devices = parse_devices(text)
     prepared = prepare(spec, overrides, nproc=devices.count)
-    if prepared.plan is None:
-        raise FindingsError(prepared.report.findings)
     found = fit_plan(prepared.spec, prepared.facts, prepared.plan, devices)
     if found is None:
         raise InputError(f"--fit: {prepared.spec.family} {prepared.spec.action} is not a training that can be fitted")

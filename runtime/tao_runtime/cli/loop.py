@@ -56,7 +56,7 @@ def mine_command(
     as_json: Json = False,
 ) -> None:
     """Take clips of the weak slices from a pool, and write the next training set. Sources stay as they are."""
-    from tao_runtime.cli import show
+    from tao_runtime.cli import show_run
     from tao_runtime.deft.dataset import merge
     from tao_runtime.deft.mine import mine
     from tao_runtime.deft.records import open_set, shared_folder
@@ -64,7 +64,7 @@ def mine_command(
     base, source = open_set(train), open_set(pool)
     mined = mine(gaps, pool=source, train=base, held_out=[open_set(path) for path in held_out], limit=limit, seed=seed)
     root = media_root or shared_folder(base.media_root, source.media_root)
-    show.mined(merge(base, mined=mined, out_dir=out, media_root=root), out, as_json=as_json)
+    show_run.mined(merge(base, mined=mined, out_dir=out, media_root=root), out, as_json=as_json)
 
 
 def demo(
@@ -75,12 +75,8 @@ def demo(
     ] = False,
 ) -> None:
     """Show the whole path on a tiny model and real clips made here: train, evaluate, gaps, mine, train again."""
-    from tao_runtime.cli.run import need_engine
     from tao_runtime.engine.demo import run_demo
-    from tao_runtime.spec.families import FAMILIES
 
-    if family in FAMILIES:
-        need_engine(family, "train")
     run_demo(family, out, prepare_only=prepare_only)
 
 

@@ -81,7 +81,7 @@ class How:
 
 def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
     """Prepare, launch, and print what came of it: on the first machine, which writes it."""
-    from tao_runtime.cli import show
+    from tao_runtime.cli import show_run
     from tao_runtime.errors import FindingsError
     from tao_runtime.preflight.receipt import judge_receipt
 
@@ -90,7 +90,6 @@ def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
     prepared = checked(action, spec, overrides, nproc=world)
     if how.receipt is not None and (stale := judge_receipt(how.receipt, prepared.report)):
         raise FindingsError(stale, family=prepared.spec.family, action=action)
-    need_engine(prepared.spec.family, action)
     from tao_runtime.engine.hub import fetch_missing
     from tao_runtime.engine.launch import ALONE, launch
     from tao_runtime.engine.run_dir import RUN
@@ -99,7 +98,6 @@ def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
     if fetch_missing(prepared.spec.models(), prepared.facts, family=prepared.spec.family):
         prepared = checked(action, spec, overrides, nproc=world)  # again, with all that the files tell
     plan = prepared.plan
-    assert plan is not None
     if isinstance(plan, QuantizePlan):
         from tao_runtime.engine.quantize.environment import prepare_interpreter
 
@@ -109,22 +107,9 @@ def run_action(action: str, spec: Path, overrides: list[str], how: How) -> None:
     if cluster is not None and cluster.rank:
         return
     record = json.loads((run_dir / RUN).read_text())
-    print(json.dumps(record) if how.as_json else show.run_text(run_dir, record))
+    print(json.dumps(record) if how.as_json else show_run.run_text(run_dir, record))
     if isinstance(plan, QuantizePlan):
-        raise typer.Exit(show.quantized(run_dir, as_json=how.as_json))
-
-
-def need_engine(family: str, action: str) -> None:
-    """End the command, with a finding, for a family that can be checked and planned and not yet run."""
-    from tao_runtime.errors import Finding, FindingsError, Fix
-    from tao_runtime.spec.families import has_engine
-
-    if not has_engine(family, action):
-        saw, want = f"{action} of {family} does not exist yet", "a family that runs: see tao-run families"
-        fix = Fix(text="use check, plan and template; they are complete")
-        raise FindingsError(
-            [Finding(rule="launch/engine", severity="error", where=family, saw=saw, want=want, fix=fix)]
-        )
+        raise typer.Exit(show_run.quantized(run_dir, as_json=how.as_json))
 
 
 def checked(action: str, spec: Path, overrides: list[str], *, nproc: int | None) -> Prepared:
@@ -135,6 +120,6 @@ def checked(action: str, spec: Path, overrides: list[str], *, nproc: int | None)
 
     prepared = prepare(spec, overrides, action=action, nproc=nproc)
     show.report(prepared.report, as_json=False, to_stderr=True)
-    if not prepared.report.ok or prepared.plan is None:
+    if not prepared.report.ok:
         raise typer.Exit(int(ExitCode.FINDINGS))
     return prepared

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tao_runtime.cli.run import checked, need_engine
+from tao_runtime.cli.run import checked
 from tao_runtime.errors import InputError
 from tao_runtime.preflight.prepare import Prepared
 from tao_runtime.score.ship import Model
@@ -26,9 +26,7 @@ def evaluate_all(
     from tao_runtime.engine.ship import Evaluation, general_overrides, launch_models, prepare_models
 
     def prepare(path: Path, overrides: list[str]) -> Prepared:
-        prepared = checked("evaluate", path, overrides, nproc=nproc)
-        need_engine(prepared.spec.family, "evaluate")
-        return prepared
+        return checked("evaluate", path, overrides, nproc=nproc)
 
     def fetched(each: Evaluation) -> Evaluation:
         spec, facts = each.prepared.spec, each.prepared.facts

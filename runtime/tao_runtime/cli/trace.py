@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tao_runtime.cli.prepare import prepare
-from tao_runtime.errors import ExitCode, FindingsError, InputError
+from tao_runtime.errors import ExitCode, InputError
 from tao_runtime.plan.make import network_config
 from tao_runtime.plan.memory.traced import TraceReport
 from tao_runtime.plan.model import TrainPlan
@@ -20,8 +20,6 @@ def show_trace(spec: Path, overrides: list[str], *, nproc: int | None, limit_s: 
     except ImportError as error:
         raise InputError(f"--trace: {error}; want the packages that train: pip install 'tao-run[train]'") from error
     prepared = prepare(spec, overrides, nproc=nproc)
-    if prepared.plan is None:
-        raise FindingsError(prepared.report.findings)
     if not isinstance(prepared.plan, TrainPlan):
         raise InputError(f"--trace: {prepared.spec.family} {prepared.spec.action} is no training")
     config = network_config(prepared.spec, prepared.facts)

@@ -40,7 +40,7 @@ class Scan:
     sha256: str
     columns: RecordColumns
     files: tuple[tuple[str, MediaKind], ...]
-    fps: npt.NDArray[np.float64]  # [N] video_fps as the record says; NaN: none
+    fps: npt.NDArray[np.float32]  # [N] video_fps to 7 digits; NaN: none
     findings: Collector
     cuts: Mapping[int, Cut]  # by record: what it says of its source video
     rates: Mapping[int, Mapping[str, list[float]]]  # by record and key: frame rates of several videos, or said twice
@@ -93,7 +93,7 @@ def scan_annotations(
     for fold in (*own, *extra):
         fold.finish(findings)
     frozen = columns.freeze()
-    fps = _view(columns.fps, np.float64)
+    fps = _view(columns.fps, np.float32)
     files, repeated = tuple(media.files), frozenset(ids.repeated)
     sha256 = digest.hexdigest()
     return Scan(annotation, root, sha256, frozen, files, fps, findings, source.cuts, rate.said, repeated)
@@ -101,7 +101,7 @@ def scan_annotations(
 
 @dataclass(slots=True)
 class ColumnBuilder:
-    """Columns that grow, in machine numbers: 45 bytes a record."""
+    """Columns that grow, in machine numbers: 37 bytes a record."""
 
     offset: array[int] = field(default_factory=lambda: array("q"))
     size: array[int] = field(default_factory=lambda: array("i"))
@@ -111,7 +111,7 @@ class ColumnBuilder:
     start: array[int] = field(default_factory=lambda: array("i", [0]))
     media: array[int] = field(default_factory=lambda: array("i"))
     usable: bytearray = field(default_factory=bytearray)
-    fps: array[float] = field(default_factory=lambda: array("d"))
+    fps: array[float] = field(default_factory=lambda: array("f"))
 
     def add(
         self, offset: int, size: int, turns: ConversationFold | None, media: Iterable[int], fps: float, *, usable: bool

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from tao_runtime.data.fold import At, Collector, declare, quote
+from tao_runtime.data.hashed import HashedRecords
 from tao_runtime.data.llava import MEDIA_KEYS, ROLES
 from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import INTERVAL_KEYS
 
 SHORT: Final = 32  # characters: a longer answer is a description, of which several may be right
-BUCKETS: Final = 16  # questions are compared in so many parts, to sort less at a time
 LOW_BITS: Final = 0x7FFFFFFF  # of the hash of an answer: two answers look alike once in two billion
 MAX_ANSWERS: Final = 4096  # short answers recur; this many are remembered
 PLACES: Final = frozenset(key for pair in INTERVAL_KEYS for key in pair)  # which part of a medium is asked about
@@ -35,12 +34,12 @@ ABSOLUTE = declare(
 
 
 class AgreementFold:
-    """Compares the first short answer of records that ask the same: 16 bytes a record, and no text."""
+    """Compares the first short answer of records that ask the same: 12 bytes a record, and no text."""
 
     def __init__(self, key: str, media: MediaFold) -> None:
         self.key = key
         self.media = media  # has seen the record before this fold does
-        self.asked, self.answered, self.records = array("q"), array("i"), array("i")
+        self.asked, self.answered = HashedRecords(), array("i")
         self.plain: dict[str, int] = {}  # an answer as it stands -> its hash without case and full stop
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
@@ -66,36 +65,20 @@ class AgreementFold:
             said = hash(answer.strip().rstrip(".").casefold()) & LOW_BITS
             if len(self.plain) < MAX_ANSWERS:
                 self.plain[answer] = said
-        self.asked.append(hash((asked, *self.media.current, place)))
+        self.asked.add(index, hash((asked, *self.media.current, place)))
         self.answered.append(said)
-        self.records.append(index)
 
     def finish(self, findings: Collector) -> None:
-        if not len(self.records):
+        if not len(self.asked):
             return
-        asked, answered = np.frombuffer(self.asked, np.int64), np.frombuffer(self.answered, np.int32)
-        lowest = asked.view(np.uint8)[:: asked.itemsize] % BUCKETS  # any byte does: the same question has the same
-        pairs: list[tuple[int, int]] = []
-        for bucket in range(BUCKETS):
-            pairs += _differing(np.flatnonzero(lowest == bucket), asked, answered)
-        for one, first in sorted(pairs):
-            saw = f"another answer than record {self.records[first]} to the same question about the same media"
-            fix = "keep the one that is right"
-            findings.add(CONTRADICTION, saw, "one answer", at=At(self.records[one], f"/{self.key}"), fix=fix)
-
-
-def _differing(
-    chosen: npt.NDArray[np.int64], asked: npt.NDArray[np.int64], answered: npt.NDArray[np.int32]
-) -> list[tuple[int, int]]:
-    """Return (place, first place that asks the same) of those chosen places whose answer differs from the first one."""
-    if not len(chosen):
-        return []
-    order = chosen[np.argsort(asked[chosen], kind="stable")]
-    questions = asked[order]
-    starts = np.flatnonzero(np.r_[True, questions[1:] != questions[:-1]])
-    first_of = np.repeat(order[starts], np.diff(np.r_[starts, len(order)]))  # stable: the first one of each group
-    differs = answered[order] != answered[first_of]
-    return list(zip(order[differs].tolist(), first_of[differs].tolist(), strict=True))
+        answered, pairs = np.frombuffer(self.answered, np.int32), list[tuple[int, int]]()
+        for later, first in self.asked.recurring():
+            differs = answered[later] != answered[first]
+            pairs += zip(later[differs].tolist(), first[differs].tolist(), strict=True)
+        for one, earlier in sorted(pairs):
+            saw = f"another answer than record {self.asked.record(earlier)} to the same question about the same media"
+            at, fix = At(self.asked.record(one), f"/{self.key}"), "keep the one that is right"
+            findings.add(CONTRADICTION, saw, "one answer", at=at, fix=fix)
 
 
 class AbsoluteFold:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from array import array
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
 from pydantic import JsonValue
 
 from tao_runtime.data.fold import At, Collector, declare, quote
+from tao_runtime.data.hashed import HashedRecords
 
 ROLES: Final = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt", "system": "system"}
 VIDEO_KEYS: Final = ("video", "videos")
@@ -272,32 +271,24 @@ DUPLICATE = declare(
 
 
 class IdFold:
-    """Finds ids that occur twice, from 64-bit hashes: 12 bytes a record until it has finished."""
+    """Finds ids that occur twice."""
 
     def __init__(self) -> None:
-        self.hashes = array("q")
-        self.records = array("i")
+        self.seen = HashedRecords()
         self.repeated: set[int] = set()  # records that have the id of an earlier one
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
         value = record.get("id")
         if type(value) in (str, int):
-            self.hashes.append(hash(str(value)))
-            self.records.append(index)
+            self.seen.add(index, hash(str(value)))
 
     def finish(self, findings: Collector) -> None:
-        hashes, records = np.array(self.hashes, np.int64), np.array(self.records, np.int32)
-        self.hashes, self.records = array("q"), array("i")
-        values = np.sort(hashes)
-        twice = values[1:][values[1:] == values[:-1]]
-        first: dict[int, int] = {}
-        for position in np.flatnonzero(np.isin(hashes, twice)).tolist() if len(twice) else ():
-            record = int(records[position])
-            earlier = first.setdefault(int(hashes[position]), record)
-            if earlier == record:
-                continue
+        seen, self.seen = self.seen, HashedRecords()
+        pairs = [pair for part in seen.recurring() for pair in zip(*(each.tolist() for each in part), strict=True)]
+        for later, first in sorted(pairs):
+            record = seen.record(later)
             self.repeated.add(record)
-            saw, at, patch = f"the same id as record {earlier}", At(record, "/id"), new_id(record)
+            saw, at, patch = f"the same id as record {seen.record(first)}", At(record, "/id"), new_id(record)
             findings.add(DUPLICATE, saw, "an id of its own", at=at, fix="give it another one", patch=patch)
 
 

@@ -15,6 +15,7 @@ from tao_runtime.data.llava import VIDEO_FPS
 from tao_runtime.errors import Finding, Fix
 
 FPS_TOLERANCE: Final = 0.01
+BLOCK: Final = 1 << 16  # records that are compared at a time
 FPS_DIFFERS = declare(
     "dataset/video-fps-differs",
     "warning",
@@ -45,10 +46,14 @@ def compare_rates(scan: Scan, media: tuple[MediaHeader | None, ...]) -> None:
     """Compare what records say of their videos' rates with the headers."""
     header_fps = np.array([header.fps if header else np.nan for header in media] or [np.nan])
     start = scan.columns.media_start
-    single = np.flatnonzero((np.diff(start) == 1) & np.isfinite(scan.fps))
-    actual = header_fps[scan.columns.media_index[start[single]]] if len(single) else np.empty(0)
-    wrong = np.abs(scan.fps[single] - actual) > FPS_TOLERANCE * actual  # NaN (not probed) compares false
-    said = {record: {"video_fps": [float(scan.fps[record])]} for record in single[wrong].tolist()}
+    said: dict[int, dict[str, list[float]]] = {}
+    for at in range(0, len(scan.columns), BLOCK):
+        edges = start[at : at + BLOCK + 1]
+        single = at + np.flatnonzero((np.diff(edges) == 1) & np.isfinite(scan.fps[at : at + BLOCK]))
+        actual = header_fps[scan.columns.media_index[start[single]]]
+        # A little closer than the tolerance, for the column is rounded: `judge_rates` decides. NaN is not probed.
+        near = np.abs(scan.fps[single] - actual) > 0.99 * FPS_TOLERANCE * actual
+        said |= {record: {"video_fps": [float(str(scan.fps[record]))]} for record in single[near].tolist()}
     for record, rates in {
         **said,
         **{each: {**said.get(each, {}), **more} for each, more in scan.rates.items()},

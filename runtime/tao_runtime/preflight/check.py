@@ -7,11 +7,11 @@ from itertools import chain
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.model import AnyPlan
 from tao_runtime.preflight.report import Report, from_findings
-from tao_runtime.preflight.rule import RULES
+from tao_runtime.preflight.rules import RULES
 from tao_runtime.spec.base import Spec
 
 
-def check(spec: Spec, facts: Facts, plan: AnyPlan | None) -> Report:
+def check(spec: Spec, facts: Facts, plan: AnyPlan) -> Report:
     """Judge a run before it starts. `train` refuses a plan without a report that is ok."""
     rules = [rule for rule in RULES.values() if rule.applies(spec)]
     findings = chain(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from tao_runtime.errors import InputError
-from tao_runtime.preflight.rule import RULES
+from tao_runtime.preflight.rules import RULES
 from tao_runtime.spec.explain import explain
 
 

@@ -16,10 +16,10 @@ from tao_runtime.data.paths import exists, make_folder
 from tao_runtime.data.record_repair import RecordRepair
 from tao_runtime.data.rewrite import Rewritten, rewrite
 from tao_runtime.errors import FindingsError, InputError
-from tao_runtime.preflight.leaks import SIDES
 from tao_runtime.preflight.prepare import Prepared, prepare
 from tao_runtime.preflight.regroup import Split, regroup, write_split
 from tao_runtime.preflight.report import Report, from_findings
+from tao_runtime.preflight.rules.leaks import SIDES
 from tao_runtime.spec.base import DatasetRef, Spec
 from tao_runtime.spec.keys import find
 from tao_runtime.spec.load import dump_spec, load_spec

@@ -23,7 +23,7 @@ class Prepared:
 
     spec: Spec
     facts: Facts
-    plan: AnyPlan | None
+    plan: AnyPlan
     report: Report
 
 
@@ -44,7 +44,7 @@ def prepare(
 
 
 def decode_media(prepared: Prepared, share: float, *, progress: DecodeProgress | None = None) -> Prepared:
-    """Decode a share of the media as the run will, and check again. Nothing is decoded where there is no plan."""
+    """Decode a share of the media as the run will, and check again."""
     plan, facts = prepared.plan, prepared.facts
     if isinstance(plan, TrainPlan) and plan.diffusion is None:
         sampling, limit_s = plan.data.sampling, plan.data.loading.timeout_s
@@ -52,7 +52,7 @@ def decode_media(prepared: Prepared, share: float, *, progress: DecodeProgress |
         sampling, limit_s = plan.sampling, None
     elif isinstance(plan, QuantizePlan):
         sampling, limit_s = plan.proof.sampling, None
-    else:  # no plan, or clips that become video: what is decoded of these depends on their windows
+    else:  # clips that become video: what is decoded of these depends on their windows
         return prepared
     model = facts.models.get("base_model") or facts.models.get("model")
     options = default_options(share, limit_s=limit_s, progress=progress)

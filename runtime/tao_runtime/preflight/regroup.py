@@ -13,7 +13,7 @@ from typing import Final
 
 from tao_runtime.data.facts import DatasetFacts, Facts
 from tao_runtime.data.llava import MEDIA_KEYS
-from tao_runtime.preflight.leaks import SIDES, both_sides, common_sources, owners_of, placed_cuts
+from tao_runtime.preflight.rules.leaks import SIDES, both_sides, common_sources, owners_of, placed_cuts
 
 SHARE: Final = 0.1  # of the records, for a validation set that has none of its own
 Record = tuple[str, int]  # side it is read from, index there

@@ -52,7 +52,7 @@ class Rule:
     def applies(self, spec: Spec) -> bool:
         return (not self.families or spec.family in self.families) and (not self.actions or spec.action in self.actions)
 
-    def findings(self, spec: Spec, facts: Facts, plan: AnyPlan | None) -> Iterator[Finding]:
+    def findings(self, spec: Spec, facts: Facts, plan: AnyPlan) -> Iterator[Finding]:
         """Yield what this rule finds wrong."""
         for problem in self.judge(spec, facts, plan) if self.judge else ():
             yield Finding(

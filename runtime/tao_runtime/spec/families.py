@@ -12,16 +12,15 @@ from tao_runtime.spec.base import Spec
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A model family and its spec dialect. `engine`: the actions that can be run here, not only checked and planned."""
+    """A model family and its spec dialect."""
 
     name: str
     title: str
     actions: Mapping[str, type[Spec]]
-    engine: tuple[str, ...]
 
 
-def _family(title: str, *specs: type[Spec], engine: tuple[str, ...] = ()) -> Family:
-    return Family(specs[0].family, title, {spec.action: spec for spec in specs}, engine)
+def _family(title: str, *specs: type[Spec]) -> Family:
+    return Family(specs[0].family, title, {spec.action: spec for spec in specs})
 
 
 _LIST = (
@@ -31,35 +30,30 @@ _LIST = (
         cosmos_reason.EvaluateSpec,
         cosmos_reason.QuantizeSpec,
         cosmos_reason.InferenceSpec,
-        engine=("train", "evaluate", "inference", "quantize"),
     ),
     _family(
         "Cosmos3 reasoner, structured dialect (task vlm)",
         cosmos3_reasoner.TrainSpec,
         cosmos3_reasoner.EvaluateSpec,
         cosmos3_reasoner.InferenceSpec,
-        engine=("train", "evaluate", "inference"),
     ),
     _family(
         "Cosmos3 video generator, structured dialect (task vfm)",
         cosmos3_vision.TrainSpec,
         cosmos3_vision.EvaluateSpec,
         cosmos3_vision.InferenceSpec,
-        engine=("train", "evaluate", "inference"),
     ),
     _family(
         "Cosmos-Predict1 text to video, structured dialect (task text2world)",
         cosmos_predict1.TrainSpec,
         cosmos_predict1.EvaluateSpec,
         cosmos_predict1.InferenceSpec,
-        engine=("train", "evaluate", "inference"),
     ),
     _family(
         "Cosmos-Predict2 picture or clip to video, structured dialect (task video2world)",
         cosmos_predict2.TrainSpec,
         cosmos_predict2.EvaluateSpec,
         cosmos_predict2.InferenceSpec,
-        engine=("train", "evaluate", "inference"),
     ),
 )
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _LIST}
@@ -75,11 +69,6 @@ def spec_classes(*, family: str | None = None, action: str | None = None) -> tup
         known = sorted({name for item in chosen for name in item.actions})
         raise InputError(f"action {action}: does not exist; want one of {', '.join(known)}")
     return found
-
-
-def has_engine(name: str, action: str = "train") -> bool:
-    """Whether an action of a family can be run here, not only checked and planned."""
-    return action in FAMILIES[name].engine
 
 
 def known_names(spec: type[Spec], top_keys: Iterable[str]) -> int:

@@ -27,8 +27,6 @@ def trial_of(network: Any) -> Trial | None:
     """Return what a network is tried with; None for one of which it is not known what goes in."""
     name = type(network).__name__
     for family in FAMILIES.values():
-        if not family.engine:
-            continue
         module = importlib.import_module(f"tao_runtime.engine.families.{family.name}")
         if name in getattr(module, "NETWORKS", ()):
             arguments, said = module.trial_arguments(network, seeded(network))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tao_runtime.data.facts import DatasetFacts, Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan.model import DatasetPlan
@@ -37,8 +39,7 @@ def make_place(ref: ModelRef, facts: Facts) -> str:
 
 
 def make_dataset(facts: DatasetFacts, held_out: tuple[int, ...] = (), response_mode: str = "hybrid") -> DatasetPlan:
-    unusable = [index for index, ok in enumerate(facts.columns.usable.tolist()) if not ok]
-    exclude = tuple(sorted({*unusable, *held_out}))
+    exclude = tuple(sorted({*np.flatnonzero(~facts.columns.usable).tolist(), *held_out}))
     return DatasetPlan(
         annotation=str(facts.annotation),
         media_root=str(facts.media_root),

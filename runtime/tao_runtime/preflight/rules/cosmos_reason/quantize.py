@@ -8,8 +8,8 @@ from typing import Final
 from tao_runtime.data.facts import Facts, ModelFacts
 from tao_runtime.plan.model import QuantizePlan
 from tao_runtime.plan.quantization import FIXED_GROUPS, GROUPED, METHODS, SMOOTHED
-from tao_runtime.preflight.effect import changed
 from tao_runtime.preflight.rule import Problem, rule
+from tao_runtime.preflight.rules.effect import changed
 from tao_runtime.spec.cosmos_reason import QuantizeSpec
 
 FEW: Final = 32  # calibration samples; llm-compressor's own recipes take 20 (vision) to 512 (text)

@@ -14,7 +14,14 @@ from tao_runtime.data.families import PromptOptions
 from tao_runtime.data.probe import probe_dataset
 from tao_runtime.data.snapshot import probe_model
 from tao_runtime.data.vision import SamplingPlan
-from tao_runtime.preflight.cosmos_reason.length import Limit, Samples, bounds, count_tokens, load_tokenizer, too_long
+from tao_runtime.preflight.rules.cosmos_reason.length import (
+    Limit,
+    Samples,
+    bounds,
+    count_tokens,
+    load_tokenizer,
+    too_long,
+)
 from tao_runtime.spec.base import DatasetRef, ModelRef
 
 

@@ -10,7 +10,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.paths import is_dir
 from tao_runtime.plan.model import VideoInferencePlan
 from tao_runtime.preflight.rule import Problem, rule
-from tao_runtime.preflight.structured import VIDEO
+from tao_runtime.preflight.rules.structured import VIDEO
 
 SIZE: Final = "inference.context_parallel_size"
 UPSAMPLER: Final = "inference.prompt_upsampler_path"

@@ -11,8 +11,8 @@ from tao_runtime.data.families import network_names
 from tao_runtime.errors import Severity
 from tao_runtime.plan.model import ClipsPlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
-from tao_runtime.preflight.structured import VIDEO
-from tao_runtime.preflight.structured.run import CP
+from tao_runtime.preflight.rules.structured import VIDEO
+from tao_runtime.preflight.rules.structured.run import CP
 
 TRAINED: Final = ("train", "evaluate")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tao_runtime.data.facts import Facts
-from tao_runtime.preflight.effect import without_effect
 from tao_runtime.preflight.rule import Problem, rule
-from tao_runtime.preflight.structured import effect
+from tao_runtime.preflight.rules.effect import without_effect
+from tao_runtime.preflight.rules.structured import effect
 
 _REASONER: Final = "it is for task vlm; upstream drops it"
 NO_EFFECT: Final[dict[str, dict[str, str]]] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import JsonValue
 
 from tao_runtime.data.annotations import RecordReader
@@ -75,7 +76,7 @@ def count_tokens(samples: Samples, records: Sequence[int], tokenizer: Any) -> Le
     visual = {index: layout.num_tokens for index, layout in layouts.items()}
     # Each pad is a token of its own: writing thousands of them only to count them takes most of the time.
     bare = {index: replace(layout, tokens_per_step=0) for index, layout in layouts.items()}
-    reader, counts = RecordReader(samples.dataset), np.zeros(len(records), np.int64)
+    reader, counts = RecordReader(samples.dataset), np.zeros(len(records), np.int32)
     for start in range(0, len(records), BATCH):
         places: dict[str, int] = {}  # text -> its place in the batch: questions and short answers recur
         parts: list[list[int]] = []
@@ -142,7 +143,13 @@ def _longest(samples: Samples, records: list[int], tokenizer: Any | None) -> int
 
 
 def _name(
-    samples: Samples, limit: Limit, records: Lengths, tokens: Lengths, model: ModelFacts | None, *, most: int
+    samples: Samples,
+    limit: Limit,
+    records: npt.NDArray[np.int64],
+    tokens: Lengths,
+    model: ModelFacts | None,
+    *,
+    most: int,
 ) -> Iterator[Problem]:
     """Name the worst records; `most` tokens are enough for all of them."""
     if not len(records):

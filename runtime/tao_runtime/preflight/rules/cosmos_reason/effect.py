@@ -8,8 +8,8 @@ from typing import Final
 from pydantic import JsonValue
 
 from tao_runtime.data.facts import Facts
-from tao_runtime.preflight.effect import changed
 from tao_runtime.preflight.rule import Problem, rule
+from tao_runtime.preflight.rules.effect import changed
 from tao_runtime.spec.base import Spec
 
 _CONTROLLER = "there is no controller here: torchrun starts all processes"

@@ -8,10 +8,10 @@ from typing import Any, Final
 from tao_runtime.data.facts import Facts, VisionGeometry
 from tao_runtime.data.families import PromptOptions
 from tao_runtime.plan.model import EvaluatePlan, TrainPlan
-from tao_runtime.preflight.cosmos_reason.length import Limit, Samples, too_long
-from tao_runtime.preflight.effect import without_effect
 from tao_runtime.preflight.rule import Problem, rule
-from tao_runtime.preflight.structured import effect
+from tao_runtime.preflight.rules.cosmos_reason.length import Limit, Samples, too_long
+from tao_runtime.preflight.rules.effect import without_effect
+from tao_runtime.preflight.rules.structured import effect
 
 _GENERATOR: Final = "it is for task vfm; upstream drops it"
 _NO_AVERAGE: Final = "a reasoner keeps no averaged copy; upstream's does nothing either"

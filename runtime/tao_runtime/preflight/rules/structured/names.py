@@ -10,7 +10,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import network_names
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
-from tao_runtime.preflight.structured import VIDEO
+from tao_runtime.preflight.rules.structured import VIDEO
 
 ADAPTER: Final = "lora_"  # part of every adapter's name
 _SILENT = "upstream warns, freezes everything else, and trains nothing"

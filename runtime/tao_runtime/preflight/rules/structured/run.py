@@ -11,7 +11,7 @@ from typing import Any, Final
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
-from tao_runtime.preflight.structured import STRUCTURED
+from tao_runtime.preflight.rules.structured import STRUCTURED
 from tao_runtime.spec.structured.spec import StructuredSpec
 
 SHARD: Final = "model.parallelism.data_parallel_shard_degree"
