@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -25,7 +25,13 @@ class MissingFrameError(DecodeError):
 
 def decode_video(path: Path, indices: Sequence[int]) -> np.ndarray:
     """Return the frames at `indices` (ascending, 0-based in presentation order) as THWC uint8 RGB."""
-    wanted, frames = set(indices), {}
+    frames = dict(iter_frames(path, indices))
+    return np.stack([frames[index] for index in indices])
+
+
+def iter_frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (index, HWC uint8 RGB) of the frames at `indices`, one at a time, all of one size."""
+    wanted, shape = set(indices), None
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -34,18 +40,20 @@ def decode_video(path: Path, indices: Sequence[int]) -> np.ndarray:
             for number, frame in enumerate(container.decode(stream)):
                 if number in wanted:
                     # One thread: starting several for each frame takes longer than converting a small one.
-                    frames[number] = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                    image = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                    shape = shape or image.shape
+                    if image.shape != shape:
+                        seen = " and ".join(sorted(f"{width}x{height}" for height, width, _ in (shape, image.shape)))
+                        raise DecodeError(f"{path}: cannot be decoded (frames of {seen} in one video)")
+                    wanted.remove(number)
+                    yield number, image
                 if number >= indices[-1]:
                     break
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
         raise DecodeError(f"{path}: cannot be decoded ({error})") from error
-    if missing := sorted(wanted - frames.keys()):
-        promised = indices[-1] + 1
-        raise MissingFrameError(f"{path}: frame {missing[0]} does not decode; the header promised at least {promised}")
-    if len(sizes := {frame.shape for frame in frames.values()}) > 1:
-        seen = " and ".join(sorted(f"{width}x{height}" for height, width, _ in sizes))
-        raise DecodeError(f"{path}: cannot be decoded (frames of {seen} in one video)")
-    return np.stack([frames[index] for index in indices])
+    if wanted:
+        first, promised = min(wanted), indices[-1] + 1
+        raise MissingFrameError(f"{path}: frame {first} does not decode; the header promised at least {promised}")
 
 
 def decode_image(path: Path) -> np.ndarray:

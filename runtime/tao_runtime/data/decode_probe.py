@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +14,8 @@ import numpy as np
 
 from tao_runtime.data.decode_memory import decode_cache_path, remembered
 from tao_runtime.data.decode_pool import Job, Verdict, decode_jobs
-from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, VisionGeometry
+from tao_runtime.data.facts import DatasetFacts, Facts
 from tao_runtime.data.fold import At, Collector, RuleInfo, declare
-from tao_runtime.data.vision import SamplingPlan, sample_frames
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import Spec
 
@@ -45,7 +44,7 @@ VARIABLE = declare(
     "media/variable-frame-rate",
     "warning",
     "Frames are shown when the average rate says, within a frame and a tenth of a second (with --decode).",
-    source="the model is told index / rate as the time of a frame: a varying rate makes that wrong",
+    source="frames are taken, and their times told to the model, by index / rate: a varying rate makes that wrong",
 )
 FAULTS: Final[dict[str, tuple[RuleInfo, str]]] = {
     rule.name.removeprefix("media/"): (rule, want)
@@ -87,15 +86,14 @@ def chosen(path: Path, share: float) -> bool:
 
 
 def decode_probe(
-    spec: Spec, facts: Facts, sampling: SamplingPlan, geometry: VisionGeometry, options: DecodeOptions
+    spec: Spec, facts: Facts, frames: Mapping[tuple[str, int], tuple[int, ...]], options: DecodeOptions
 ) -> Facts:
-    """Return the facts with what decoding found. Files whose header was bad already are not decoded."""
+    """Return the facts with what decoding found. `frames`: what to decode, by data set and medium."""
     where = {ref.label: ref.media_key or ref.annotation_key for ref in spec.datasets()}
     plans = [
-        (data, index, _job(header, sampling, geometry))
-        for data in facts.datasets.values()
-        for index, header in enumerate(data.media)
-        if header is not None and chosen(header.path, options.share)
+        (facts.datasets[label], medium, Job(str(header.path), header.kind, indices, header.fps))
+        for (label, medium), indices in frames.items()
+        if (header := facts.datasets[label].media[medium]) is not None and chosen(header.path, options.share)
     ]
     jobs = list(dict.fromkeys(job for *_, job in plans))
     verdicts = decode_all(jobs, options)
@@ -106,11 +104,6 @@ def decode_probe(
         _judge(collectors[data.label], data, index, job, verdicts[job])
     found = tuple(finding for each in collectors.values() for finding in each.findings())
     return replace(facts, findings=(*facts.findings, *found), num_decoded=len(jobs))
-
-
-def _job(header: MediaHeader, sampling: SamplingPlan, geometry: VisionGeometry) -> Job:
-    indices = (0,) if header.kind == "image" else sample_frames(header, sampling, geometry)
-    return Job(str(header.path), header.kind, indices, header.fps)
 
 
 def decode_all(jobs: list[Job], options: DecodeOptions) -> dict[Job, Verdict]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tao_runtime.data.decode import DecodeError, MissingFrameError, decode_image, decode_video, frame_times_s
+from tao_runtime.data.decode import DecodeError, MissingFrameError, decode_image, frame_times_s, iter_frames
 
 GRACE_S: Final = 5  # after the time limit, in case the parent is gone and nobody ends this process
 
@@ -27,7 +27,8 @@ def look(path: str, kind: str, indices: Sequence[int], fps: float) -> dict[str, 
         if kind == "image":
             decode_image(Path(path))
             return {"fault": "", "text": "", "drift_s": 0.0}
-        decode_video(Path(path), indices)
+        for _ in iter_frames(Path(path), indices):
+            pass  # one frame at a time: a long clip would fill the memory
         times = frame_times_s(Path(path))
     except MissingFrameError as error:
         return {"fault": "frames-missing", "text": _without(path, error), "drift_s": 0.0}

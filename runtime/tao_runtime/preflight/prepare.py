@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tao_runtime.data.decode_probe import DecodeProgress, decode_probe, default_options
-from tao_runtime.data.facts import Facts, VisionGeometry
+from tao_runtime.data.facts import Facts
 from tao_runtime.data.probe import Progress, probe
+from tao_runtime.plan.decoding import load_timeout_s, planned_frames
 from tao_runtime.plan.make import make_plan
-from tao_runtime.plan.model import AnyPlan, EvaluatePlan, InferencePlan, QuantizePlan, TrainPlan
+from tao_runtime.plan.model import AnyPlan
 from tao_runtime.preflight.check import check
 from tao_runtime.preflight.report import Report
 from tao_runtime.spec.base import Spec
@@ -46,15 +47,6 @@ def prepare(
 def decode_media(prepared: Prepared, share: float, *, progress: DecodeProgress | None = None) -> Prepared:
     """Decode a share of the media as the run will, and check again."""
     plan, facts = prepared.plan, prepared.facts
-    if isinstance(plan, TrainPlan) and plan.diffusion is None:
-        sampling, limit_s = plan.data.sampling, plan.data.loading.timeout_s
-    elif isinstance(plan, EvaluatePlan | InferencePlan):
-        sampling, limit_s = plan.sampling, None
-    elif isinstance(plan, QuantizePlan):
-        sampling, limit_s = plan.proof.sampling, None
-    else:  # clips that become video: what is decoded of these depends on their windows
-        return prepared
-    model = facts.models.get("base_model") or facts.models.get("model")
-    options = default_options(share, limit_s=limit_s, progress=progress)
-    facts = decode_probe(prepared.spec, facts, sampling, model.geometry if model else VisionGeometry(), options)
+    options = default_options(share, limit_s=load_timeout_s(plan), progress=progress)
+    facts = decode_probe(prepared.spec, facts, planned_frames(plan, facts), options)
     return Prepared(prepared.spec, facts, plan, check(prepared.spec, facts, plan))
