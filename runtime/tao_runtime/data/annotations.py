@@ -20,7 +20,7 @@ from tao_runtime.data.facts import DatasetFacts, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, Fold, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import NOT_OBJECT, ConversationFold, IdFold, VideoFpsFold
-from tao_runtime.data.paths import is_dir
+from tao_runtime.data.paths import is_dir, size_of
 from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import Cut, SourceFold
 from tao_runtime.data.usual import Usual
@@ -59,12 +59,12 @@ def scan_annotations(
     *,
     conversation_key: str = "conversations",
     folds: Sequence[FoldFactory] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
     short_cut: bool = True,
 ) -> Scan:
     """Judge and measure every record of an annotation file; `folds` are further record rules.
 
-    Without the short cut the folds look at every record: slower, and the same.
+    Without the short cut the folds look at every record: slower, and the same. `progress` takes bytes, and all of them.
 
     Raises InputError if the file cannot be read at all.
     """
@@ -76,6 +76,7 @@ def scan_annotations(
     own: list[Fold] = [turns, media, rate, source, ids, agreement, absolute]
     extra = [make(ref) for make in folds]
     usual, columns = Usual(turns, media, rate, ids, agreement, absolute), ColumnBuilder()
+    total = size_of(annotation)
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         findings.failed = False
         if type(record) is dict:
@@ -89,7 +90,7 @@ def scan_annotations(
             findings.add(NOT_OBJECT, quote(record), "an object", at=At(index))
             columns.add(offset, size, None, (), math.nan, usable=False)
         if progress is not None and not index % 10_000:
-            progress(index)
+            progress(offset + size, total)
     for fold in (*own, *extra):
         fold.finish(findings)
     frozen = columns.freeze()

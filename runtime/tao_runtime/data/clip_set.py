@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -13,10 +13,10 @@ from tao_runtime.data.clips import Window
 from tao_runtime.data.facts import DatasetFacts, MediaHeader, MediaKind, RecordColumns, WindowColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.progress import Progress, part_of
 from tao_runtime.data.t5 import Encoder
 from tao_runtime.spec.base import DatasetRef
 
-Progress = Callable[[str, int], None]
 TO_THE_END: Final = 2**31 - 1
 _LOADER = "upstream's loader drops such a sample with a warning, for ever"
 
@@ -61,7 +61,7 @@ class ClipSet:
             self.findings.add(NO_CLIPS, "0 clips", "at least one", at=At())
         unique = list(dict.fromkeys(str(row.file) for row in self.rows))
         files: list[tuple[str, MediaKind]] = [(name, "video") for name in unique]
-        opened = (lambda count: progress(f"{self.ref.label} clips", count)) if progress else None
+        opened = part_of(progress, f"{self.ref.label} clips")
         results = probe_media(files, where=self.ref.media_key, cache=cache_path(), progress=opened)
         media = tuple(result if isinstance(result, MediaHeader) else None for result in results)
         index = {name: number for number, name in enumerate(unique)}

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tao_runtime.data.annotations import ColumnBuilder
-from tao_runtime.data.clip_set import Progress
 from tao_runtime.data.facts import DatasetFacts, MediaHeader
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.llava import ConversationFold
 from tao_runtime.data.parquet_rules import COLUMNS, NO_COLUMN, NO_PICTURE
 from tao_runtime.data.paths import is_file
+from tao_runtime.data.progress import Progress
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
 
@@ -41,6 +41,7 @@ def probe_llava_parquet(ref: DatasetRef, progress: Progress | None = None) -> Da
     findings = Collector(where=ref.annotation_key, file=str(annotation))
     turns, columns = ConversationFold(ref.conversation_key), ColumnBuilder()
     media: list[MediaHeader] = []
+    files = parquet_files(annotation)
     for number, (file, row, record) in enumerate(_rows(annotation, findings)):
         findings.failed = False
         turns.see(number, record, findings)
@@ -48,8 +49,8 @@ def probe_llava_parquet(ref: DatasetRef, progress: Progress | None = None) -> Da
         indices = [len(media)] if header is not None else []
         media += [header] if header is not None else []
         columns.add(number, 0, turns, indices, float("nan"), usable=not findings.failed)
-        if progress is not None and not number % 1000:
-            progress(f"{ref.label} rows", number)
+        if progress is not None and not row:
+            progress(f"{ref.label} files", files.index(file), len(files))
     found = findings.findings()
     sha256 = parquet_sha256(annotation)
     return DatasetFacts(ref.label, annotation, annotation, sha256, columns.freeze(), tuple(media), found)

@@ -81,7 +81,7 @@ def probe_media(
     *,
     where: str = "media",
     cache: Path | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
     limit_s: float = LIMIT_S,
 ) -> tuple[MediaHeader | Finding, ...]:
     """Probe files in child processes; in order. `cache` is a file that remembers good headers (None: no memory)."""
@@ -99,7 +99,7 @@ def probe_media(
                     store.put(fresh)
                     fresh = []
                 if progress is not None:
-                    progress(done)
+                    progress(done, len(todo))
     return tuple(result for result in results if result is not None)
 
 

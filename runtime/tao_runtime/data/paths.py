@@ -28,6 +28,11 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def size_of(path: Path) -> int:
+    """Return the bytes of a file; 0 if there is none."""
+    return os.path.getsize(path) if is_file(path) else 0  # noqa: PTH202
+
+
 def refuse_file(folder: Path, where: str = "--out") -> None:
     """Raise InputError if a folder cannot be made because it, or what is above it, is a file. Makes nothing."""
     there = next((path for path in (folder, *folder.parents) if exists(path)), None)

@@ -16,6 +16,7 @@ from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
 from tao_runtime.data.media import cache_path, probe_media
 from tao_runtime.data.paths import can_be_path, exists, is_dir, is_file
+from tao_runtime.data.progress import Progress, part_of
 from tao_runtime.data.rates import compare_rates, with_rates
 from tao_runtime.data.references import SUFFIXES
 from tao_runtime.data.same_content import same_content
@@ -26,9 +27,6 @@ from tao_runtime.data.video_jsonl import probe_video_jsonl
 from tao_runtime.data.videophy2 import probe_videophy2
 from tao_runtime.errors import Finding, Fix, InputError
 from tao_runtime.spec.base import DatasetRef, Spec
-
-# (what is being read, how much of it is done)
-Progress = Callable[[str, int], None]
 
 
 def _probe_parquet(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
@@ -101,9 +99,9 @@ def probe_dataset(
         return _probe_folder(ref, progress)
     if not folds and (known := recall(ref, *locate(ref), scans_path())) is not None:
         return known
-    seen = (lambda count: progress(f"{ref.label} records", count)) if progress else None
+    seen = part_of(progress, f"{ref.label} records")
     scan = scan_annotations(ref, conversation_key=ref.conversation_key, folds=folds, progress=seen)
-    opened = (lambda count: progress(f"{ref.label} media", count)) if progress else None
+    opened = part_of(progress, f"{ref.label} media")
     results = probe_media(scan.files, where=ref.media_key, cache=cache_path(), progress=opened)
     media = tuple(result if isinstance(result, MediaHeader) else None for result in results)
     broken = [result for result in results if isinstance(result, Finding)]
@@ -185,7 +183,7 @@ def _probe_folder(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
     findings = Collector(where=ref.annotation_key, file=str(path))
     if not files:
         findings.add(NO_RECORDS, "no media file", "files that end in " + " ".join(sum(SUFFIXES.values(), ())), at=At())
-    opened = (lambda count: progress(f"{ref.label} media", count)) if progress else None
+    opened = part_of(progress, f"{ref.label} media")
     results = probe_media(files, where=ref.annotation_key, cache=cache_path(), progress=opened)
     media = tuple(result if isinstance(result, MediaHeader) else None for result in results)
     broken = [result for result in results if isinstance(result, Finding)]

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tao_runtime.data.clip_set import NO_CAPTION, TO_THE_END, ClipSet, Progress, Row
+from tao_runtime.data.clip_set import NO_CAPTION, TO_THE_END, ClipSet, Row
 from tao_runtime.data.clips import Window
 from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector
 from tao_runtime.data.paths import is_dir, is_file
+from tao_runtime.data.progress import Progress
 from tao_runtime.data.t5 import find_embedding
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
@@ -28,7 +29,8 @@ def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> Dat
         raise InputError(f"{root}: has no folder {VIDEOS}; want {VIDEOS}/*{SUFFIX} and {METAS}/*.txt")
     clips = ClipSet(ref, root, root / VIDEOS)
     embeddings = EmbeddingFold(clips.findings)
-    for index, path in enumerate(_clips(root)):
+    paths = _clips(root)
+    for index, path in enumerate(paths):
         clips.findings.failed = False
         caption = _caption(index, root / METAS / f"{path.stem}.txt", clips.findings)
         meta = root / METAS / f"{path.stem}.txt"
@@ -36,7 +38,7 @@ def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> Dat
         windows = [(Window(0, TO_THE_END), len(caption.encode(errors="surrogatepass")), False)]
         clips.rows.append(Row(path, windows, offset=index, usable=not clips.findings.failed, embedded=embedded))
         if progress is not None and not index % 100:
-            progress(f"{ref.label} captions", index)
+            progress(f"{ref.label} captions", index, len(paths))
     return clips.facts(folder_sha256(root), progress, encoders=embeddings.finish())
 
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from tao_runtime.data.captions import KEYS, caption_of
-from tao_runtime.data.clip_set import BAD_WINDOW, MALFORMED, NO_CAPTION, OUTSIDE, TO_THE_END, ClipSet, Progress, Row
+from tao_runtime.data.clip_set import BAD_WINDOW, MALFORMED, NO_CAPTION, OUTSIDE, TO_THE_END, ClipSet, Row
 from tao_runtime.data.clips import Window
 from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.json_stream import iter_array
-from tao_runtime.data.paths import can_be_path
+from tao_runtime.data.paths import can_be_path, size_of
+from tao_runtime.data.progress import Progress
 from tao_runtime.data.t5 import find_embedding
 from tao_runtime.spec.base import DatasetRef
 
@@ -22,7 +23,7 @@ def probe_video_jsonl(ref: DatasetRef, progress: Progress | None = None) -> Data
     """Read every record and every clip's header. Raises InputError if the file cannot be read at all."""
     annotation, digest = Path(ref.annotation), hashlib.sha256()
     clips = ClipSet(ref, annotation, Path(ref.media) if ref.media else annotation.parent)
-    embeddings = EmbeddingFold(clips.findings)
+    embeddings, total = EmbeddingFold(clips.findings), size_of(annotation)
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         clips.findings.failed = False
         windows = _windows(index, record, clips.findings) if isinstance(record, dict) else []
@@ -33,7 +34,7 @@ def probe_video_jsonl(ref: DatasetRef, progress: Progress | None = None) -> Data
         usable = not clips.findings.failed and bool(windows)
         clips.rows.append(Row(file or clips.root, windows, offset, size, usable, embedded))
         if progress is not None and not index % 1000:
-            progress(f"{ref.label} records", index)
+            progress(f"{ref.label} records", offset + size, total)
     return clips.facts(digest.hexdigest(), progress, encoders=embeddings.finish())
 
 

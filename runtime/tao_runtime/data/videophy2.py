@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from tao_runtime.data.annotations import ColumnBuilder
-from tao_runtime.data.clip_set import Progress
 from tao_runtime.data.facts import DatasetFacts, MediaHeader
 from tao_runtime.data.fold import At, Collector, declare, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import ConversationFold, IdFold
 from tao_runtime.data.media import cache_path, probe_media
-from tao_runtime.data.paths import is_dir
+from tao_runtime.data.paths import is_dir, size_of
+from tao_runtime.data.progress import Progress, part_of
 from tao_runtime.data.references import MediaFold
 from tao_runtime.errors import Finding
 from tao_runtime.spec.base import DatasetRef
@@ -47,9 +47,11 @@ def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> Datase
     meta = meta_of(Path(ref.annotation))
     findings = Collector(where=ref.annotation_key, file=str(meta))
     turns, columns, ids = ConversationFold("conversations"), ColumnBuilder(), IdFold()
-    media = MediaFold(meta.parent, turns)
+    media, total = MediaFold(meta.parent, turns), size_of(meta)
     for index, offset, size, entry in iter_array(meta):
         findings.failed = False
+        if progress is not None and not index % 1000:
+            progress(f"{ref.label} entries", offset, total)
         record = record_of(meta.parent, entry)
         if record is None:
             findings.add(BAD_ENTRY, quote(entry), f"an entry with {TEXT}/<id>.json beside it", at=At(index))
@@ -58,10 +60,10 @@ def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> Datase
         for fold in (turns, media, ids):
             fold.see(index, record, findings)
         columns.add(offset, size, turns, media.current, math.nan, usable=not findings.failed)
-        if progress is not None and not index % 1000:
-            progress(f"{ref.label} entries", index)
     ids.finish(findings)
-    results = probe_media(media.files, where=ref.media_key, cache=cache_path())
+    results = probe_media(
+        media.files, where=ref.media_key, cache=cache_path(), progress=part_of(progress, f"{ref.label} media")
+    )
     broken = [result for result in results if isinstance(result, Finding)]
     headers = tuple(result if isinstance(result, MediaHeader) else None for result in results)
     frozen = columns.freeze()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tao_runtime.data.decode_probe import DecodeProgress, decode_probe, default_options
 from tao_runtime.data.facts import Facts
-from tao_runtime.data.probe import Progress, probe
+from tao_runtime.data.probe import probe
+from tao_runtime.data.progress import Progress
 from tao_runtime.plan.decoding import load_timeout_s, planned_frames
 from tao_runtime.plan.make import make_plan
 from tao_runtime.plan.model import AnyPlan
