@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from tao_runtime.data.clip_flops import ClipFlops, dit_flops
 from tao_runtime.data.clips import LatentGeometry
+from tao_runtime.data.dit import SHAPE as SHAPE
+from tao_runtime.data.dit import DitNames, networks, swap
 
 LATENT: Final = LatentGeometry(channels=16, temporal=8, spatial=8, patch=2)  # CV8x8x8 tokenizer, 1x2x2 patches
 LAYERS: Final = {"7B": 28, "14B": 36}
 HEADS: Final = {"7B": 32, "14B": 40}
 
-# What the network's own file says, by size: `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
-_NETWORK: Final[Mapping[str, object]] = {
-    "_class_name": "CosmosTransformer3DModel",
-    "in_channels": 16,
-    "out_channels": 16,
-    "attention_head_dim": 128,
-    "mlp_ratio": 4.0,
-    "text_embed_dim": 1024,
-    "adaln_lora_dim": 256,
-    "max_size": [128, 240, 240],
-    "patch_size": [1, 2, 2],
-    "concat_padding_mask": True,
-    "extra_pos_embed_type": "learnable",
-}
-NETWORKS: Final[Mapping[str, Mapping[str, object]]] = {
-    size: {**_NETWORK, "num_attention_heads": HEADS[size], "num_layers": LAYERS[size]} for size in HEADS
-}
-SHAPE: Final = ("num_attention_heads", "attention_head_dim", "num_layers")  # keys that tell one size from another
+NETWORKS: Final = networks(HEADS, LAYERS, extra_pos_embed_type="learnable")
 
 # Upstream's name -> the library's, of `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
 _TOP: Final = {
@@ -66,39 +50,13 @@ _BLOCK: Final = {
 }
 _MLP: Final = {"layer1": "ff.net.0.proj", "layer2": "ff.net.2"}
 _POSITIONS: Final = ("pos_emb_t", "pos_emb_h", "pos_emb_w")
-_BACK: Final = {library: original for original, library in (*_TOP.items(), *_BLOCK.items())}
-_ORIGINAL: Final = re.compile(r"blocks\.block(\d+)\.(.+)")
-_LIBRARY: Final = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
 _SCOPES: Final = {"FA": "attn1", "CA": "attn2", "MLP": "ff"}
 
 # In upstream's files, and not in the library's network: the loss's uncertainty, tables of positions, states of kernels.
 LEFT_OUT: Final = ("logvar.", "pos_embedder.", "_extra_state")
 
-
-def to_original(name: str) -> str:
-    """Return upstream's name of a parameter or module of the library's network, with the suffix of an adapter kept."""
-    name = name.removeprefix("transformer.")
-    block = _LIBRARY.fullmatch(name)
-    if block is None:
-        return "net." + _swap(name, _BACK)
-    return f"net.blocks.block{block[1]}.{_swap(block[2], _BACK)}"
-
-
-def to_library(name: str) -> str:
-    """Return the library's name of one of upstream's, with or without `net.`."""
-    name = name.removeprefix("net.")
-    block = _ORIGINAL.fullmatch(name)
-    if block is None:
-        return _swap(name, _TOP)
-    return f"transformer_blocks.{block[1]}.{_swap(block[2], _BLOCK)}"
-
-
-def _swap(name: str, table: dict[str, str]) -> str:
-    """Replace the longest beginning of a name that the table knows."""
-    for head in sorted(table, key=len, reverse=True):
-        if name == head or name.startswith(head + "."):
-            return table[head] + name.removeprefix(head)
-    return name
+NAMES: Final = DitNames(_TOP, _BLOCK, "blocks.block")
+to_original, to_library = NAMES.to_original, NAMES.to_library
 
 
 def original_names(size: str) -> list[str]:
@@ -107,8 +65,7 @@ def original_names(size: str) -> list[str]:
     names += [f"t_embedder.1.linear_{part}.weight" for part in (1, 2)]
     names += [f"extra_pos_embedder.{part}" for part in _POSITIONS]
     names += [f"final_layer.{part}.weight" for part in ("adaLN_modulation.1", "adaLN_modulation.2", "linear")]
-    names += [f"blocks.block{layer}.{part}.weight" for layer in range(LAYERS[size]) for part in _BLOCK]
-    return ["net." + name for name in names]
+    return NAMES.parameters(names, LAYERS[size])
 
 
 def library_targets(modules: str) -> tuple[str, ...]:
@@ -116,7 +73,7 @@ def library_targets(modules: str) -> tuple[str, ...]:
     found = []
     for name in filter(None, (part.strip() for part in modules.split(","))):
         scope, dot, layer = name.partition(".")
-        found.append(f"{_SCOPES[scope]}.{layer}" if dot and scope in _SCOPES else _swap(name, _MLP))
+        found.append(f"{_SCOPES[scope]}.{layer}" if dot and scope in _SCOPES else swap(name, _MLP))
     return tuple(found)
 
 

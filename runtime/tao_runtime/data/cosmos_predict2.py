@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from tao_runtime.data.clip_flops import ClipFlops, dit_flops
 from tao_runtime.data.clips import LatentGeometry
+from tao_runtime.data.dit import SHAPE as SHAPE
+from tao_runtime.data.dit import DitNames, networks, swap
 
 LATENT: Final = LatentGeometry(channels=16, temporal=4, spatial=8, patch=2)  # Wan2.1 tokenizer, 1x2x2 patches
 LAYERS: Final = {"2B": 28, "14B": 36}
 HEADS: Final = {"2B": 16, "14B": 40}
 
-# What the network's own file says, by size: `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
-_NETWORK: Final[Mapping[str, object]] = {
-    "_class_name": "CosmosTransformer3DModel",
-    "in_channels": 17,
-    "out_channels": 16,
-    "attention_head_dim": 128,
-    "mlp_ratio": 4.0,
-    "text_embed_dim": 1024,
-    "adaln_lora_dim": 256,
-    "max_size": [128, 240, 240],
-    "patch_size": [1, 2, 2],
-    "concat_padding_mask": True,
-    "extra_pos_embed_type": None,
-}
-NETWORKS: Final[Mapping[str, Mapping[str, object]]] = {
-    size: {**_NETWORK, "num_attention_heads": HEADS[size], "num_layers": LAYERS[size]} for size in HEADS
-}
-SHAPE: Final = ("num_attention_heads", "attention_head_dim", "num_layers")  # keys that tell one size from another
+NETWORKS: Final = networks(HEADS, LAYERS, in_channels=17)
 
 # Upstream's name -> the library's, of `scripts/convert_cosmos_to_diffusers.py` (huggingface/diffusers, 0.42.1).
 _TOP: Final = {
@@ -57,38 +41,12 @@ _BLOCK: Final = {
         for number in (1, 2)
     },
 }
-_BACK: Final = {library: original for original, library in (*_TOP.items(), *_BLOCK.items())}
-_ORIGINAL: Final = re.compile(r"blocks\.(\d+)\.(.+)")
-_LIBRARY: Final = re.compile(r"transformer_blocks\.(\d+)\.(.+)")
 
 # In upstream's files, and not in the library's network: counters of samples, tables of positions, states of kernels.
 LEFT_OUT: Final = ("accum_", "pos_embedder.", "_extra_state")
 
-
-def to_original(name: str) -> str:
-    """Return upstream's name of a parameter or module of the library's network, with the suffix of an adapter kept."""
-    name = name.removeprefix("transformer.")
-    block = _LIBRARY.fullmatch(name)
-    if block is None:
-        return "net." + _swap(name, _BACK)
-    return f"net.blocks.{block[1]}.{_swap(block[2], _BACK)}"
-
-
-def to_library(name: str) -> str:
-    """Return the library's name of one of upstream's, with or without `net.`."""
-    name = name.removeprefix("net.")
-    block = _ORIGINAL.fullmatch(name)
-    if block is None:
-        return _swap(name, _TOP)
-    return f"transformer_blocks.{block[1]}.{_swap(block[2], _BLOCK)}"
-
-
-def _swap(name: str, table: dict[str, str]) -> str:
-    """Replace the longest beginning of a name that the table knows."""
-    for head in sorted(table, key=len, reverse=True):
-        if name == head or name.startswith(head + "."):
-            return table[head] + name.removeprefix(head)
-    return name
+NAMES: Final = DitNames(_TOP, _BLOCK, "blocks.")
+to_original, to_library = NAMES.to_original, NAMES.to_library
 
 
 def original_names(size: str) -> list[str]:
@@ -96,14 +54,13 @@ def original_names(size: str) -> list[str]:
     names = ["x_embedder.proj.1.weight", "t_embedding_norm.weight"]
     names += [f"t_embedder.1.linear_{part}.weight" for part in (1, 2)]
     names += [f"final_layer.{part}.weight" for part in ("adaln_modulation.1", "adaln_modulation.2", "linear")]
-    names += [f"blocks.{layer}.{part}.weight" for layer in range(LAYERS[size]) for part in _BLOCK]
-    return ["net." + name for name in names]
+    return NAMES.parameters(names, LAYERS[size])
 
 
 def library_targets(modules: str) -> tuple[str, ...]:
     """Return the layers that get adapters, from upstream's comma-separated names; unknown ones stay as they are."""
     table = {**_LAYER, **_MLP}
-    return tuple(_swap(name.strip(), table) for name in modules.split(",") if name.strip())
+    return tuple(swap(name.strip(), table) for name in modules.split(",") if name.strip())
 
 
 def clip_flops(config: Mapping[str, object]) -> ClipFlops | None:
