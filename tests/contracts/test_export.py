@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -119,16 +118,17 @@ def flip(file: Path) -> None:
 def test_a_planted_fault_gets_no_name(
     adapted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Path], None], rule: str
 ) -> None:
+    from tao_runtime.engine.families import wet_family
     from tao_runtime.errors import FindingsError
 
-    family = importlib.import_module("tao_runtime.engine.families.cosmos_reason")
+    family = wet_family("cosmos_reason")
     layout = family.EXPORT
 
     def finish(base: Path, folder: Path, dtype: Any) -> None:
         layout.finish(base, folder, dtype)
         fault(folder / "model.safetensors")
 
-    monkeypatch.setattr(family, "EXPORT", replace(layout, finish=finish))
+    monkeypatch.setattr(type(family), "EXPORT", replace(layout, finish=finish))
     with pytest.raises(FindingsError) as caught:
         export(adapted, tmp_path / "out")
     assert rule in {finding.rule for finding in caught.value.findings}
@@ -167,14 +167,14 @@ WORKER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from tao_runtime.engine.families import cosmos_reason as family
+from tao_runtime.engine.families.cosmos_reason import CosmosReason
 from tao_runtime.engine.worker import main
-layout = family.EXPORT
+layout = CosmosReason.EXPORT
 def finish(base, folder, dtype):
     layout.finish(base, folder, dtype)
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-64])
-family.EXPORT = replace(layout, finish=finish)
+CosmosReason.EXPORT = replace(layout, finish=finish)
 sys.exit(main("train", Path(sys.argv[1])))
 """
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
 from tao_runtime.data.families import PromptOptions
 from tao_runtime.data.snapshot import probe_model
-from tao_runtime.engine.families import Batch, chat_family
+from tao_runtime.engine.chat_batch import collate
+from tao_runtime.engine.families import Batch
 from tao_runtime.engine.frames import FrameCache
 from tao_runtime.engine.run_dir import LEDGER
 from tao_runtime.engine.samples import Item, SampleSource
@@ -19,19 +19,16 @@ from tao_runtime.plan.ledger import Ledger, SampleRules
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.spec.base import ModelRef
 
-if TYPE_CHECKING:
-    from tao_runtime.engine.dist import World
-
 
 class ChatSource(SampleSource):
     """Loads conversations and packs them."""
 
     def collate(self, items: Sequence[Item]) -> Batch:
         """Return a micro-batch."""
-        return chat_family(self.rules.family).collate(items, self.rules.geometry)
+        return collate(items, self.rules.geometry)
 
 
-def open_source(plan: TrainPlan, run_dir: Path, label: str, world: World) -> ChatSource:
+def open_source(plan: TrainPlan, run_dir: Path, label: str) -> ChatSource:
     """Open a data set of a run directory through its ledger."""
     dataset = plan.data.train if label == "train" else plan.data.val
     if dataset is None:

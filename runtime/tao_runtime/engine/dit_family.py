@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import CosmosTransformer3DModel
@@ -15,22 +16,25 @@ from torch import nn
 from torch.distributed import ProcessGroup
 
 from tao_runtime.audit.manifest import MANIFEST
+from tao_runtime.data.facts import Facts
 from tao_runtime.data.snapshot import NETWORK, SHARDED
+from tao_runtime.engine.clip_setup import clip_setup
+from tao_runtime.engine.clip_source import ClipSource
 from tao_runtime.engine.context_parallel.collectives import gather
 from tao_runtime.engine.context_parallel.dit import split_frames
 from tao_runtime.engine.dit import supply_resize
+from tao_runtime.engine.dit_batch import Objective, open_clips, rehearse_clips
 from tao_runtime.engine.export.gate import problems_of
 from tao_runtime.engine.export.layout import ExportLayout
-from tao_runtime.engine.families import Batch
+from tao_runtime.engine.families import Batch, ClipFamily
 from tao_runtime.errors import RunError
+from tao_runtime.plan.diffusion import DiffusionPlan
+from tao_runtime.plan.model import ClipsPlan, TrainPlan
+
+if TYPE_CHECKING:
+    from tao_runtime.engine.dist import World
 
 STEM = "diffusion_pytorch_model"
-
-
-def build(directory: Path, *, packed: bool) -> nn.Module:
-    """Return the network of a folder without weights, float32. Training and generation run the same one."""
-    supply_resize()
-    return build_network(CosmosTransformer3DModel, directory)
 
 
 def build_network(kind: Any, directory: Path) -> nn.Module:
@@ -45,28 +49,6 @@ def build_network(kind: Any, directory: Path) -> nn.Module:
         raise RunError(f"{directory}/config.json: _class_name is {found}; want {want}")
     model: nn.Module = kind.from_config(config)
     return model
-
-
-def fresh_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return nothing: a base holds every parameter."""
-    return {}
-
-
-def blocks(model: nn.Module) -> list[nn.Module]:
-    """Return the transformer blocks."""
-    network: Any = model
-    return list(network.transformer_blocks)
-
-
-def part_of(parameter: str) -> str:
-    """Return the part of the network by its first name: transformer_blocks, patch_embed, time_embed, ..."""
-    return parameter.partition(".")[0]
-
-
-def share_sequence(model: nn.Module, group: ProcessGroup) -> None:
-    """Make the model work on this rank's latent frames of each clip."""
-    split_frames(model, group)
-    object.__setattr__(model, "sequence_part", (group.rank(), group.size()))
 
 
 def share_clip(model: nn.Module, group: ProcessGroup) -> None:
@@ -104,16 +86,6 @@ def sequence_part(model: nn.Module) -> tuple[int, int]:
     return part
 
 
-def weight(batch: Batch) -> int:
-    """Return the number of samples."""
-    return int(batch["weight"])
-
-
-def num_tokens(batch: Batch) -> int:
-    """Return the tokens of all clips."""
-    return int(batch["num_tokens"])
-
-
 def finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
     """Put what a pipeline folder has beside its network's weights into an export: linked where the disk allows."""
     for file in sorted(path for path in base.rglob("*") if path.is_file()):
@@ -134,34 +106,6 @@ def link_or_copy(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
-NETWORKS = ("CosmosTransformer3DModel",)
-
-
-def trial_arguments(network: Any, generator: torch.Generator) -> tuple[dict[str, Any], str]:
-    """Return arguments of a forward, and what they are: two latent frames of noise, text states of noise."""
-    supply_resize()
-    config, patch = network.config, network.config.patch_size
-    channels = config.out_channels  # one more goes in where a mask of given frames does
-    frames, rows, columns = 2 * patch[0], 2 * patch[1], 2 * patch[2]
-    latents = torch.randn(1, channels, frames, rows, columns, generator=generator)
-    mask = torch.zeros(1, 1, frames, rows, columns) if config.in_channels > channels else None
-    states = torch.randn(1, 4, config.text_embed_dim, generator=generator)
-    arguments = {
-        "hidden_states": latents,
-        "timestep": torch.full((1,), 0.5),
-        "encoder_hidden_states": states,
-        "fps": 16,
-        "condition_mask": mask,
-        "padding_mask": torch.zeros(1, 1, rows, columns),
-        "return_dict": False,
-    }
-    return arguments, "2 latent frames of noise"
-
-
-# A random network answers with a variance of its own, and a first step has few noise levels: 1.3 to 1.5 were seen.
-BROKEN = 2.0
-
-
 def layout(kind: Any) -> ExportLayout:
     """Return how a pipeline lies whose network is of class `kind`."""
     return ExportLayout("diffusers", STEM, finish_export, partial(_reload, kind), network=NETWORK, carried=False)
@@ -172,9 +116,84 @@ def _reload(kind: Any, folder: Path, dtype: torch.dtype) -> tuple[nn.Module, lis
     return model, problems_of(model, info)
 
 
-EXPORT = layout(CosmosTransformer3DModel)
+class DiffusersFamily(ClipFamily):
+    """What networks of diffusers have in common."""
+
+    # A random network answers with a variance of its own, and a first step has few noise levels: 1.3 to 1.5 were seen.
+    BROKEN = 2.0
+
+    def fresh_parameters(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Return nothing: a base holds every parameter."""
+        return {}
+
+    def part_of(self, parameter: str) -> str:
+        """Return the part of the network by its first name: transformer_blocks, patch_embed, time_embed, ..."""
+        return parameter.partition(".")[0]
+
+    def weight(self, batch: Batch) -> int:
+        """Return the number of samples."""
+        return int(batch["weight"])
+
+    def num_tokens(self, batch: Batch) -> int:
+        """Return the tokens of all clips."""
+        return int(batch["num_tokens"])
 
 
-def disturb(batch: Batch) -> Batch | None:
-    """Return the batch with what the network sees turned around, and what is asked of it unchanged."""
-    return {**batch, "input_BCTHW": -batch["input_BCTHW"]} if batch["weight"] else None
+class DitFamily(DiffusersFamily):
+    """What the families of the network CosmosTransformer3DModel have in common."""
+
+    NETWORKS = ("CosmosTransformer3DModel",)
+    EXPORT = layout(CosmosTransformer3DModel)
+
+    @abstractmethod
+    def objective(self, plan: DiffusionPlan) -> Objective[Any]:
+        """Return how noise is drawn and added, and which tensors of that a batch holds."""
+
+    def open_source(self, plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+        """Open a data set of clips. Collective."""
+        setup = clip_setup(plan)
+        return open_clips(setup, run_dir, label, world, objective=self.objective(setup.diffusion))
+
+    def rehearse(self, plan: TrainPlan, facts: Facts) -> Batch:
+        """Return a micro-batch of the plan, of zeros."""
+        assert plan.diffusion is not None
+        return rehearse_clips(plan, objective=self.objective(plan.diffusion))
+
+    def build(self, directory: Path, *, packed: bool) -> nn.Module:
+        """Return the network of a folder without weights, float32. Training and generation run the same one."""
+        supply_resize()
+        return build_network(CosmosTransformer3DModel, directory)
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        """Return the transformer blocks."""
+        network: Any = model
+        return list(network.transformer_blocks)
+
+    def share_sequence(self, model: nn.Module, group: ProcessGroup) -> None:
+        """Make the model work on this rank's latent frames of each clip."""
+        split_frames(model, group)
+        object.__setattr__(model, "sequence_part", (group.rank(), group.size()))
+
+    def trial_arguments(self, network: Any, generator: torch.Generator) -> tuple[dict[str, Any], str]:
+        """Return arguments of a forward, and what they are: two latent frames of noise, text states of noise."""
+        supply_resize()
+        config, patch = network.config, network.config.patch_size
+        channels = config.out_channels  # one more goes in where a mask of given frames does
+        frames, rows, columns = 2 * patch[0], 2 * patch[1], 2 * patch[2]
+        latents = torch.randn(1, channels, frames, rows, columns, generator=generator)
+        mask = torch.zeros(1, 1, frames, rows, columns) if config.in_channels > channels else None
+        states = torch.randn(1, 4, config.text_embed_dim, generator=generator)
+        arguments = {
+            "hidden_states": latents,
+            "timestep": torch.full((1,), 0.5),
+            "encoder_hidden_states": states,
+            "fps": 16,
+            "condition_mask": mask,
+            "padding_mask": torch.zeros(1, 1, rows, columns),
+            "return_dict": False,
+        }
+        return arguments, "2 latent frames of noise"
+
+    def disturb(self, batch: Batch) -> Batch | None:
+        """Return the batch with what the network sees turned around, and what is asked of it unchanged."""
+        return {**batch, "input_BCTHW": -batch["input_BCTHW"]} if batch["weight"] else None

@@ -1,4 +1,4 @@
-"""The wet half of video conversation, a Qwen3-VL network: collation, loss and generation on one device.
+"""The wet half of video conversation, a Qwen3-VL network: the network, its loss and its answers, on one device.
 
 Tensor suffixes: B samples, S sequence, N supervised tokens, P patches, D patch values, T C H W frames.
 """
@@ -9,9 +9,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.distributed import ProcessGroup
@@ -19,37 +18,26 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from tao_runtime.data.facts import VisionGeometry
-from tao_runtime.data.vision import MediaLayout
+from tao_runtime.engine.chat_batch import collate_prompts, normalise
+from tao_runtime.engine.chat_source import ChatSource, open_source
 from tao_runtime.engine.context_parallel.packed_row import RowPart, shared_attention
 from tao_runtime.engine.context_parallel.ulysses import check_heads
 from tao_runtime.engine.export.gate import problems_of
 from tao_runtime.engine.export.layout import ExportLayout, carry
-from tao_runtime.engine.families import Batch
+from tao_runtime.engine.families import Batch, ChatFamily
 from tao_runtime.engine.losses import summed_nll
 from tao_runtime.engine.packed import SHARED, attend_segments, register
 from tao_runtime.engine.samples import Item
 from tao_runtime.engine.trial.inputs import text_ids
 from tao_runtime.engine.weights import LoadReport, Snapshot
 from tao_runtime.errors import RunError
-from tao_runtime.plan.model import GenerationPlan
+from tao_runtime.plan.model import GenerationPlan, TrainPlan
 
-IGNORED = -100  # label of a token that does not count, torch's convention
+if TYPE_CHECKING:
+    from tao_runtime.engine.dist import World
+
 MODALITY = {"image": 1, "video": 2}  # mm_token_type_ids of transformers 5
 Network = Any  # the library builds its networks from configurations: their attributes have no static types
-
-
-def build(directory: Path, *, packed: bool) -> Network:
-    """Return the network of a snapshot without weights, dtype float32; `packed` for training, else to generate."""
-    config = AutoConfig.from_pretrained(directory)
-    model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
-    if packed:
-        # After construction: a name that holds "flash" makes the constructor look for a kernel to download.
-        model.config._attn_implementation = register()
-        text_model = model.model.language_model
-        text_model._deepstack_process = MethodType(_add_deepstack, text_model)
-    model.config.use_cache = False
-    _speed_up_patch_embedding(model)
-    return model
 
 
 def _speed_up_patch_embedding(model: Network) -> None:
@@ -65,148 +53,6 @@ def _speed_up_patch_embedding(model: Network) -> None:
 def _embed_patches(patch_embed: Network, patches_PD: torch.Tensor) -> torch.Tensor:
     weight = patch_embed.proj.weight
     return F.linear(patches_PD.to(weight.dtype), weight.flatten(1), patch_embed.proj.bias)
-
-
-def blocks(model: Network) -> list[nn.Module]:
-    """Return the vision blocks, then the decoder layers."""
-    return [*model.model.visual.blocks, *model.model.language_model.layers]
-
-
-def original_name(parameter: str) -> str:
-    """Return the name that upstream's keys mean: this network has one set of names."""
-    return parameter
-
-
-LEFT_OUT: tuple[str, ...] = ()
-
-
-def library_name(original: str) -> str:
-    """Return the name as it is: this network has one set of names."""
-    return original
-
-
-def part_of(parameter: str) -> str:
-    """Return the part of the model that a parameter belongs to; the vision mergers are the projector."""
-    if ".visual." in f".{parameter}":
-        return "projector" if "merger" in parameter else "visual"
-    return "lm_head" if parameter.startswith("lm_head") else "language_model"
-
-
-def patchify(frames_TCHW: torch.Tensor, geometry: VisionGeometry) -> torch.Tensor:
-    """Return uint8 patches [P, C x temporal x patch x patch] in the order of the library's processor.
-
-    frames_TCHW: uint8, height and width multiples of patch x merge. An odd last frame is repeated.
-    """
-    patch, temporal, merge = geometry.patch_size, geometry.temporal_patch_size, geometry.merge_size
-    if pad := -frames_TCHW.shape[0] % temporal:
-        frames_TCHW = torch.cat([frames_TCHW, frames_TCHW[-1:].expand(pad, -1, -1, -1)])
-    frames, channels, height, width = frames_TCHW.shape
-    rows, columns = height // patch, width // patch
-    patches = frames_TCHW.reshape(
-        frames // temporal, temporal, channels, rows // merge, merge, patch, columns // merge, merge, patch
-    )
-    return patches.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(frames // temporal * rows * columns, -1)
-
-
-def pixel_statistics(geometry: VisionGeometry) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation [D] of a patch's values, in [0, 255].
-
-    The library fuses rescaling and normalisation the same way: one rounding less.
-    """
-    values = geometry.temporal_patch_size * geometry.patch_size**2  # of one channel
-    mean_D, std_D = ((255.0 * torch.tensor(each)).repeat_interleave(values) for each in (geometry.mean, geometry.std))
-    return mean_D, std_D
-
-
-def normalise(patches_PD: torch.Tensor, mean_D: torch.Tensor, std_D: torch.Tensor) -> torch.Tensor:
-    """Return float32 patches around 0; on the device, so that a quarter of the bytes travels there."""
-    # In place: the largest tensor of a micro-batch is made once, not three times.
-    return patches_PD.float().sub_(mean_D).div_(std_D)
-
-
-def rope_positions(ids: torch.Tensor, visual: torch.Tensor, layouts: Sequence[MediaLayout], merge: int) -> torch.Tensor:
-    """Return the positions [3, L] (temporal, vertical, horizontal) of a sample's tokens.
-
-    Text counts up on all three axes. A temporal step of h x w tokens stands still in time and spreads over the other
-    two; after it, counting goes on at max(h, w). Equals the library's `get_rope_index` of each sample.
-    """
-    # In numpy: a dozen tiny operations for each temporal step, which torch would make five times slower.
-    out = np.tile(np.arange(len(ids)), (3, 1))
-    where = np.flatnonzero(visual.numpy())
-    place = behind = end = 0  # tokens of `where` used; by how much positions run behind token numbers
-    for steps, rows, columns in (layout.grid_thw for layout in layouts):
-        rows, columns = rows // merge, columns // merge
-        down, across = np.repeat(np.arange(rows), columns), np.tile(np.arange(columns), rows)
-        for _ in range(steps):
-            start = int(where[place])
-            out[:, end:start] -= behind
-            first, end = start - behind, start + rows * columns
-            out[0, start:end] = first
-            out[1, start:end] = first + down
-            out[2, start:end] = first + across
-            behind += rows * columns - max(rows, columns)
-            place += rows * columns
-    out[:, end:] -= behind
-    return torch.from_numpy(out)
-
-
-def _empty_item() -> Item:
-    """Return a sample of two tokens that trains on nothing: keeps a rank's collectives in step with the others."""
-    nothing = torch.zeros(2, dtype=torch.bool)
-    return Item(-1, torch.zeros(2, dtype=torch.long), nothing, nothing, (), ())
-
-
-def collate(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
-    """Return a micro-batch as one packed row: ids_1S, positions_41S, the samples' offsets, all patches, targets_N.
-
-    There is always at least one patch: a rank whose samples have no medium still runs the vision tower (on one grey
-    token, with weight 0), or the other ranks would wait for it forever.
-    """
-    # Frames of one size side by side: attention takes them in one call.
-    items = sorted(items, key=lambda item: [layout.tokens_per_step for layout in item.layouts]) or [_empty_item()]
-    lengths = torch.tensor([len(item.ids) for item in items])
-    labels = [torch.where(item.supervised, item.ids, IGNORED) for item in items]
-    for label in labels:
-        label[0] = IGNORED  # the first token of a sample is predicted by none
-    positions = [rope_positions(item.ids, item.visual, item.layouts, geometry.merge_size) for item in items]
-    targets = torch.cat(labels)[1:]
-    text_S = torch.cat([torch.arange(len(item.ids)) for item in items])
-    batch = {
-        "input_ids": torch.cat([item.ids for item in items])[None],
-        "position_ids": torch.cat([text_S[None], torch.cat(positions, 1)])[:, None],
-        # Chosen here and not on the device: a mask there would make the host wait to learn how many there are.
-        "predicts": (targets != IGNORED).nonzero().flatten(),
-        "targets": targets[targets != IGNORED],
-        "visual_at": torch.cat([item.visual for item in items]).nonzero().flatten(),
-        "longest": int(lengths.max()),
-        "offsets": F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
-    }
-    return {**batch, **_media(items, geometry)}
-
-
-def _media(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
-    """Return patches and grids of all media in sample order, or of one grey token."""
-    frames = [each for item in items for each in item.frames]
-    grids = [layout.grid_thw for item in items for layout in item.layouts]
-    if not frames:
-        side = geometry.patch_size * geometry.merge_size
-        frames = [torch.full((geometry.temporal_patch_size, 3, side, side), 127, dtype=torch.uint8)]
-    mean_D, std_D = pixel_statistics(geometry)
-    return {
-        "patches": torch.cat([patchify(each, geometry) for each in frames]),
-        "pixel_mean": mean_D,
-        "pixel_std": std_D,
-        "grid_thw": torch.tensor(grids or [(1, geometry.merge_size, geometry.merge_size)]),
-        "has_media": bool(grids),
-    }
-
-
-def share_sequence(model: Network, group: ProcessGroup) -> None:
-    """Cut the language model's row over a group; the vision tower runs whole on every rank, on the same patches."""
-    model.sequence_group = group
-    for layer in model.model.language_model.layers:
-        check_heads(layer.self_attn.config.num_attention_heads, group.size())
-        setattr(layer.self_attn, SHARED, shared_attention(attend_segments, group))
 
 
 def _hidden(model: Network, batch: Batch, row: RowPart) -> torch.Tensor:
@@ -239,27 +85,6 @@ def _add_deepstack(
     return hidden_BSH + features_BSH
 
 
-def loss(model: Network, batch: Batch) -> torch.Tensor:
-    """Return the summed negative log-likelihood of the supervised tokens, float32, scalar.
-
-    Only the hidden states that predict a supervised token pass the head: the logits of the prompt never exist.
-    """
-    row = RowPart(num_tokens(batch), getattr(model, "sequence_group", None))
-    hidden_SH = row.whole(_hidden(model, batch, row))
-    chosen_NH, targets_N = hidden_SH[row.share(batch["predicts"])], row.share(batch["targets"])
-    return summed_nll(chosen_NH, targets_N, model.lm_head, vocabulary=model.config.text_config.vocab_size)
-
-
-def weight(batch: Batch) -> int:
-    """Return the number of supervised tokens."""
-    return batch["targets"].numel()
-
-
-def num_tokens(batch: Batch) -> int:
-    """Return the length of the packed row."""
-    return int(batch["input_ids"].shape[1])
-
-
 def _finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
     carry(base, folder)
     config = AutoConfig.from_pretrained(base)
@@ -273,103 +98,145 @@ def _reload(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, list[str]]:
     return model, problems_of(model, info)
 
 
-BROKEN = 1.5  # nobody wants half as much again as a uniform guess
-EXPORT = ExportLayout("transformers", "model", _finish_export, _reload, adapter_task="CAUSAL_LM")
+class VideoChat(ChatFamily):
+    """What every family of this network is to the engine; it adds what its largest micro-batch is."""
 
+    NETWORKS = ("Qwen3VLForConditionalGeneration",)
+    LEFT_OUT: tuple[str, ...] = ()
+    BROKEN = 1.5  # nobody wants half as much again as a uniform guess
+    EXPORT = ExportLayout("transformers", "model", _finish_export, _reload, adapter_task="CAUSAL_LM")
 
-def chance_loss(model: Network, batch: Batch) -> float:
-    """Return ln(vocabulary) per supervised token: a uniform guess. 151,936 tokens -> 11.93."""
-    return weight(batch) * math.log(model.config.text_config.vocab_size)
+    def build(self, directory: Path, *, packed: bool) -> Network:
+        """Return the network of a snapshot without weights, dtype float32; `packed` for training, else to generate."""
+        config = AutoConfig.from_pretrained(directory)
+        model = AutoModelForImageTextToText.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+        if packed:
+            # After construction: a name that holds "flash" makes the constructor look for a kernel to download.
+            model.config._attn_implementation = register()
+            text_model = model.model.language_model
+            text_model._deepstack_process = MethodType(_add_deepstack, text_model)
+        model.config.use_cache = False
+        _speed_up_patch_embedding(model)
+        return model
 
+    def blocks(self, model: Network) -> list[nn.Module]:
+        """Return the vision blocks, then the decoder layers."""
+        return [*model.model.visual.blocks, *model.model.language_model.layers]
 
-def fresh_parameters(model: Network) -> dict[str, torch.Tensor]:
-    """Return nothing: a base holds every parameter."""
-    return {}
+    def original_name(self, parameter: str) -> str:
+        """Return the name that upstream's keys mean: this network has one set of names."""
+        return parameter
 
+    def library_name(self, original: str) -> str:
+        """Return the name as it is: this network has one set of names."""
+        return original
 
-def disturb(batch: Batch) -> Batch | None:
-    """Return the batch with every pixel half the range away, whatever it was: also grey ones change."""
-    return {**batch, "patches": batch["patches"] ^ 128} if batch["has_media"] else None
+    def part_of(self, parameter: str) -> str:
+        """Return the part of the model that a parameter belongs to; the vision mergers are the projector."""
+        if ".visual." in f".{parameter}":
+            return "projector" if "merger" in parameter else "visual"
+        return "lm_head" if parameter.startswith("lm_head") else "language_model"
 
+    def share_sequence(self, model: Network, group: ProcessGroup) -> None:
+        """Cut the language model's row over a group; the vision tower runs whole on every rank, on the same patches."""
+        model.sequence_group = group
+        for layer in model.model.language_model.layers:
+            check_heads(layer.self_attn.config.num_attention_heads, group.size())
+            setattr(layer.self_attn, SHARED, shared_attention(attend_segments, group))
 
-def trial_arguments(network: Network, generator: torch.Generator) -> tuple[Batch, str]:
-    """Return arguments of a forward, and what they are: text around a picture of four tokens."""
-    config, vision = network.config, network.config.vision_config
-    merge = vision.spatial_merge_size
-    values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-    text = text_ids(config, generator, 8)
-    picture = torch.full((1, 4), config.image_token_id)
-    ids_BS = torch.cat([text[:, :4], picture, text[:, 4:]], dim=1)
-    arguments = {
-        "input_ids": ids_BS,
-        "attention_mask": torch.ones_like(ids_BS),
-        "mm_token_type_ids": (ids_BS == config.image_token_id) * MODALITY["image"],
-        "pixel_values": torch.randn(4 * merge**2, values, generator=generator),
-        "image_grid_thw": torch.tensor([(1, 2 * merge, 2 * merge)]),
-    }
-    return arguments, "8 tokens of text and a picture"
+    def fresh_parameters(self, model: Network) -> dict[str, torch.Tensor]:
+        """Return nothing: a base holds every parameter."""
+        return {}
 
+    def open_source(self, plan: TrainPlan, run_dir: Path, label: str, world: World) -> ChatSource:
+        """Open a data set of a run through its ledger."""
+        return open_source(plan, run_dir, label)
 
-def collate_prompts(items: Sequence[Item], geometry: VisionGeometry) -> Batch:
-    """Return prompts as left-padded rows for generation: ids_BS, mask_BS, patches of videos and images apart."""
-    longest = max(len(item.ids) for item in items)
-    ids_BS = torch.stack([F.pad(item.ids, (longest - len(item.ids), 0)) for item in items])
-    mask_BS = torch.stack([F.pad(torch.ones_like(item.ids), (longest - len(item.ids), 0)) for item in items])
-    batch = {"input_ids": ids_BS, "attention_mask": mask_BS}
-    media = [(layout, frames) for item in items for layout, frames in zip(item.layouts, item.frames, strict=True)]
-    for kind, pixels, grid in (
-        ("video", "pixel_values_videos", "video_grid_thw"),
-        ("image", "pixel_values", "image_grid_thw"),
-    ):
-        chosen = [(layout, frames) for layout, frames in media if layout.kind == kind]
-        if chosen:
-            batch[pixels] = normalise(
-                torch.cat([patchify(frames, geometry) for _, frames in chosen]), *pixel_statistics(geometry)
-            )
-            batch[grid] = torch.tensor([layout.grid_thw for layout, _ in chosen])
-    return batch
+    def loss(self, model: Network, batch: Batch) -> torch.Tensor:
+        """Return the summed negative log-likelihood of the supervised tokens, float32, scalar.
 
+        Only the hidden states that predict a supervised token pass the head: the logits of the prompt never exist.
+        """
+        row = RowPart(self.num_tokens(batch), getattr(model, "sequence_group", None))
+        hidden_SH = row.whole(_hidden(model, batch, row))
+        chosen_NH, targets_N = hidden_SH[row.share(batch["predicts"])], row.share(batch["targets"])
+        return summed_nll(chosen_NH, targets_N, model.lm_head, vocabulary=model.config.text_config.vocab_size)
 
-def network_inputs(model: Network, batch: Batch) -> Batch:
-    """Return a batch of prompts with what the library's own forward wants beside it: which tokens are of which kind."""
-    ids_BS = batch["input_ids"]
-    kinds_BS = torch.zeros_like(ids_BS)
-    kinds_BS[ids_BS == model.config.image_token_id] = MODALITY["image"]
-    kinds_BS[ids_BS == model.config.video_token_id] = MODALITY["video"]
-    return {**batch, "mm_token_type_ids": kinds_BS}
+    def weight(self, batch: Batch) -> int:
+        """Return the number of supervised tokens."""
+        return batch["targets"].numel()
 
+    def num_tokens(self, batch: Batch) -> int:
+        """Return the length of the packed row."""
+        return int(batch["input_ids"].shape[1])
 
-def next_logits(model: Network, batch: Batch) -> torch.Tensor:
-    """Return what a model thinks of the first token of each answer: float32 logits_BV."""
-    return model(**network_inputs(model, batch), logits_to_keep=1).logits[:, -1].float()
+    def chance_loss(self, model: Network, batch: Batch) -> float:
+        """Return ln(vocabulary) per supervised token: a uniform guess. 151,936 tokens -> 11.93."""
+        return self.weight(batch) * math.log(model.config.text_config.vocab_size)
 
+    def disturb(self, batch: Batch) -> Batch | None:
+        """Return the batch with every pixel half the range away, whatever it was: also grey ones change."""
+        return {**batch, "patches": batch["patches"] ^ 128} if batch["has_media"] else None
 
-def load_quantised(directory: Path, device: torch.device, dtype: torch.dtype) -> tuple[Network, LoadReport]:
-    """Return a model from its compressed-tensors folder, by the library's own loader.
+    def trial_arguments(self, network: Network, generator: torch.Generator) -> tuple[Batch, str]:
+        """Return arguments of a forward, and what they are: text around a picture of four tokens."""
+        config, vision = network.config, network.config.vision_config
+        merge = vision.spatial_merge_size
+        values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        text = text_ids(config, generator, 8)
+        picture = torch.full((1, 4), config.image_token_id)
+        ids_BS = torch.cat([text[:, :4], picture, text[:, 4:]], dim=1)
+        arguments = {
+            "input_ids": ids_BS,
+            "attention_mask": torch.ones_like(ids_BS),
+            "mm_token_type_ids": (ids_BS == config.image_token_id) * MODALITY["image"],
+            "pixel_values": torch.randn(4 * merge**2, values, generator=generator),
+            "image_grid_thw": torch.tensor([(1, 2 * merge, 2 * merge)]),
+        }
+        return arguments, "8 tokens of text and a picture"
 
-    Raises:
-        RunError: a tensor is missing, left over or of another shape: the loader alone would only say so.
-    """
-    loader: Any = AutoModelForImageTextToText
-    model, info = loader.from_pretrained(directory, dtype=dtype, output_loading_info=True)
-    wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-    if any(wrong.values()):
-        found = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(names[:3])}" for kind, names in wrong.items() if names)
-        raise RunError(f"{directory} does not load as it is: {found}")
-    count = len(Snapshot(directory).names)
-    return model.to(device).eval(), LoadReport(count, count, ())
+    def collate_prompts(self, items: Sequence[Item], geometry: VisionGeometry) -> Batch:
+        """Return prompts as left-padded rows."""
+        return collate_prompts(items, geometry)
 
+    def network_inputs(self, model: Network, batch: Batch) -> Batch:
+        """Return a batch of prompts as the library's own forward wants it: with which tokens are of which kind."""
+        ids_BS = batch["input_ids"]
+        kinds_BS = torch.zeros_like(ids_BS)
+        kinds_BS[ids_BS == model.config.image_token_id] = MODALITY["image"]
+        kinds_BS[ids_BS == model.config.video_token_id] = MODALITY["video"]
+        return {**batch, "mm_token_type_ids": kinds_BS}
 
-def generate(model: Network, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
-    """Return the new tokens_BS of a left-padded batch, greedy at temperature 0, padded after the end token."""
-    sampled = {"do_sample": True, "temperature": plan.temperature} if plan.temperature > 0 else {"do_sample": False}
-    out_BS = model.generate(
-        **network_inputs(model, batch),
-        max_new_tokens=plan.max_new_tokens,
-        repetition_penalty=plan.repetition_penalty,
-        eos_token_id=list(end_ids),
-        pad_token_id=end_ids[-1],
-        use_cache=True,
-        **sampled,
-    )
-    return out_BS[:, batch["input_ids"].shape[1] :]
+    def next_logits(self, model: Network, batch: Batch) -> torch.Tensor:
+        """Return what a model thinks of the first token of each answer: float32 logits_BV."""
+        return model(**self.network_inputs(model, batch), logits_to_keep=1).logits[:, -1].float()
+
+    def load_quantised(self, directory: Path, device: torch.device, dtype: torch.dtype) -> tuple[Network, LoadReport]:
+        """Return a model from its compressed-tensors folder, by the library's own loader.
+
+        Raises:
+            RunError: a tensor is missing, left over or of another shape: the loader alone would only say so.
+        """
+        loader: Any = AutoModelForImageTextToText
+        model, info = loader.from_pretrained(directory, dtype=dtype, output_loading_info=True)
+        wrong = {kind: sorted(map(str, info[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+        if any(wrong.values()):
+            some = {kind.replace("_", " "): ", ".join(names[:3]) for kind, names in wrong.items() if names}
+            found = "; ".join(f"{kind}: {names}" for kind, names in some.items())
+            raise RunError(f"{directory} does not load as it is: {found}")
+        count = len(Snapshot(directory).names)
+        return model.to(device).eval(), LoadReport(count, count, ())
+
+    def generate(self, model: Network, batch: Batch, plan: GenerationPlan, *, end_ids: Sequence[int]) -> torch.Tensor:
+        """Return the new tokens_BS of a left-padded batch, greedy at temperature 0, padded after the end token."""
+        sampled = {"do_sample": True, "temperature": plan.temperature} if plan.temperature > 0 else {"do_sample": False}
+        out_BS = model.generate(
+            **self.network_inputs(model, batch),
+            max_new_tokens=plan.max_new_tokens,
+            repetition_penalty=plan.repetition_penalty,
+            eos_token_id=list(end_ids),
+            pad_token_id=end_ids[-1],
+            use_cache=True,
+            **sampled,
+        )
+        return out_BS[:, batch["input_ids"].shape[1] :]

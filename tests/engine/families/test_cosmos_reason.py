@@ -19,7 +19,8 @@ from tao_runtime.data.cosmos_reason import PROMPT_FORMAT
 from tao_runtime.data.families import PromptOptions
 from tao_runtime.data.snapshot import read_geometry
 from tao_runtime.data.vision import SamplingPlan
-from tao_runtime.engine import video_chat as family
+from tao_runtime.engine.chat_batch import IGNORED, collate, rope_positions
+from tao_runtime.engine.families.cosmos_reason import FAMILY as family  # noqa: N811 - read as what it is
 from tao_runtime.engine.frames import FrameCache
 from tao_runtime.engine.samples import Item, SampleMaker
 from tao_runtime.engine.source import BadSample
@@ -79,13 +80,13 @@ def library_loss(library: Any, items: list[Item], geometry: Any) -> Any:
     longest = max(len(item.ids) for item in items)
     batch = family.collate_prompts(items, geometry)
     ids = batch["input_ids"]
-    labels = torch.full_like(ids, family.IGNORED)
+    labels = torch.full_like(ids, IGNORED)
     for row, item in enumerate(items):
-        labels[row, longest - len(item.ids) :] = torch.where(item.supervised, item.ids, family.IGNORED)
+        labels[row, longest - len(item.ids) :] = torch.where(item.supervised, item.ids, IGNORED)
     kinds = torch.where(
         ids == library.config.video_token_id, 2, torch.where(ids == library.config.image_token_id, 1, 0)
     )
-    count = int((labels[:, 1:] != family.IGNORED).sum())
+    count = int((labels[:, 1:] != IGNORED).sum())
     return library(**batch, labels=labels, mm_token_type_ids=kinds).loss * count
 
 
@@ -98,7 +99,7 @@ def test_loss_and_gradient_are_the_library_s(model: Any, library: Any, maker: An
     items, geometry = make(maker, records, *names), maker.rules.geometry
     model.zero_grad()
     library.zero_grad()
-    ours, theirs = family.loss(model, family.collate(items, geometry)), library_loss(library, items, geometry)
+    ours, theirs = family.loss(model, collate(items, geometry)), library_loss(library, items, geometry)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     ours.backward()
     theirs.backward()
@@ -112,7 +113,7 @@ def test_loss_and_gradient_are_the_library_s(model: Any, library: Any, maker: An
 
 def test_a_batch_of_nothing_trains_nothing(model: Any, maker: Any) -> None:
     model.zero_grad()
-    loss = family.loss(model, family.collate([], maker.rules.geometry))
+    loss = family.loss(model, collate([], maker.rules.geometry))
     loss.backward()
     assert float(loss) == 0
     assert all(float(parameter.grad.abs().sum()) == 0 for parameter in model.parameters())
@@ -120,10 +121,10 @@ def test_a_batch_of_nothing_trains_nothing(model: Any, maker: Any) -> None:
 
 def test_samples_of_a_pack_do_not_see_each_other(model: Any, maker: Any, records: Any) -> None:
     alone = sum(
-        float(family.loss(model, family.collate(make(maker, records, name), maker.rules.geometry)))
+        float(family.loss(model, collate(make(maker, records, name), maker.rules.geometry)))
         for name in ("video", "turns", "text")
     )
-    together = family.loss(model, family.collate(make(maker, records, "video", "turns", "text"), maker.rules.geometry))
+    together = family.loss(model, collate(make(maker, records, "video", "turns", "text"), maker.rules.geometry))
     assert float(together) == pytest.approx(alone, rel=1e-6)
 
 
@@ -152,4 +153,4 @@ def test_positions_are_the_library_s(library: Any, maker: Any, records: Any) -> 
         kinds = torch.where(item.visual, 2 if "video_grid_thw" in batch else 1, 0)[None]
         grids = {key: batch[key] for key in ("video_grid_thw", "image_grid_thw") if key in batch}
         theirs, _ = library.model.get_rope_index(ids, kinds, **grids)
-        assert torch.equal(family.rope_positions(item.ids, item.visual, item.layouts, 2), theirs[:, 0]), name
+        assert torch.equal(rope_positions(item.ids, item.visual, item.layouts, 2), theirs[:, 0]), name

@@ -22,8 +22,8 @@ from tao_runtime.data.families import PromptOptions, tokenize
 from tao_runtime.data.media import probe_header
 from tao_runtime.data.snapshot import read_geometry
 from tao_runtime.data.vision import SamplingPlan, lay_out
+from tao_runtime.engine.chat_batch import normalise, patchify, pixel_statistics
 from tao_runtime.engine.frames import load_frames
-from tao_runtime.engine.video_chat import normalise, patchify, pixel_statistics
 
 REFERENCE = Path(sys.prefix) / "reference"  # torchvision, installed beside the environment by scripts/test.sh
 QUESTION = "Which way does the square move?"

@@ -34,6 +34,7 @@ def tracked(folder: Path, config: dict[str, Any], load: Load, mode: Recompute, f
     from torch.distributed._tools.mem_tracker import MemTracker
 
     from tao_runtime.engine.build import wrap_blocks
+    from tao_runtime.engine.chat_batch import collate
     from tao_runtime.engine.families import wet_family
     from tao_runtime.engine.samples import Item
 
@@ -52,7 +53,7 @@ def tracked(folder: Path, config: dict[str, Any], load: Load, mode: Recompute, f
         visual[torch.arange(load.visual) + torch.arange(load.visual) // layout.tokens_per_step + 1] = True
         media = ((torch.zeros(frames, 3, 320, 320, dtype=torch.uint8),), (layout,))
     supervised = torch.arange(load.tokens) >= load.tokens - load.supervised
-    batch = family.collate([Item(0, ids, supervised, visual, *media)], VisionGeometry())
+    batch = collate([Item(0, ids, supervised, visual, *media)], VisionGeometry())
     tracker = MemTracker()
     tracker.track_external(model)
     with tracker:

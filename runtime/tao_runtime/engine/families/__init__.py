@@ -1,4 +1,4 @@
-"""The wet half of a family, as the engine sees it: a module `tao_runtime.engine.families.<family>`."""
+"""The wet half of a family, as the engine sees it: FAMILY of the module `tao_runtime.engine.families.<family>`."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ Batch = dict[str, Any]
 class WetFamily(Protocol):
     """What a family gives the engine. Single-device code: parallelism is the engine's."""
 
+    NETWORKS: tuple[str, ...]  # classes of its networks, by name
     BROKEN: float  # a first loss of so many times that of a model that knows nothing is worse than knowing nothing
     EXPORT: ExportLayout  # how an exported model lies in its folder
 
@@ -83,12 +84,12 @@ class WetFamily(Protocol):
     def disturb(self, batch: Batch) -> Batch | None:
         """Return a micro-batch with other media of the same shape; None if it has none."""
 
+    def trial_arguments(self, network: Any, generator: torch.Generator) -> tuple[dict[str, Any], str]:
+        """Return small arguments of the network's own forward, and what they are in words."""
+
 
 class ChatFamily(WetFamily, Protocol):
     """A family that answers."""
-
-    def collate(self, items: Sequence[Item], geometry: VisionGeometry) -> Batch:
-        """Return a micro-batch for `loss`; an empty sequence gives one that trains on nothing."""
 
     def collate_prompts(self, items: Sequence[Item], geometry: VisionGeometry) -> Batch:
         """Return a batch for `generate`; at least one item."""
@@ -115,7 +116,8 @@ class ClipFamily(WetFamily, Protocol):
 
 def wet_family(name: str) -> WetFamily:
     """Return the wet half of a family; importing it imports torch and its like."""
-    return cast(WetFamily, importlib.import_module(f"tao_runtime.engine.families.{name}"))
+    module = importlib.import_module(f"tao_runtime.engine.families.{name}")
+    return cast(WetFamily, module.FAMILY)
 
 
 def chat_family(name: str) -> ChatFamily:

@@ -1,67 +1,28 @@
 """The wet half of the Cosmos3 reasoner: video conversation, in the same architecture."""
 
-from tao_runtime.data.cosmos3_reasoner import LEFT_OUT
-from tao_runtime.data.cosmos3_reasoner import to_library as library_name
+from typing import Final
+
+from tao_runtime.data import cosmos3_reasoner as dry
 from tao_runtime.data.facts import Facts
-from tao_runtime.engine.chat_source import open_source
-from tao_runtime.engine.families import Batch
+from tao_runtime.engine.families import Batch, ChatFamily
 from tao_runtime.engine.trace.chat import rehearse_chat
-from tao_runtime.engine.video_chat import (
-    BROKEN,
-    EXPORT,
-    blocks,
-    build,
-    chance_loss,
-    collate,
-    collate_prompts,
-    disturb,
-    fresh_parameters,
-    generate,
-    load_quantised,
-    loss,
-    network_inputs,
-    next_logits,
-    num_tokens,
-    original_name,
-    part_of,
-    share_sequence,
-    trial_arguments,
-    weight,
-)
+from tao_runtime.engine.video_chat import VideoChat
 from tao_runtime.plan.cosmos3_reasoner import architecture
 from tao_runtime.plan.model import TrainPlan
 
-NETWORKS = ("Qwen3VLForConditionalGeneration",)
 
-__all__ = [
-    "BROKEN",
-    "EXPORT",
-    "LEFT_OUT",
-    "NETWORKS",
-    "blocks",
-    "build",
-    "chance_loss",
-    "collate",
-    "collate_prompts",
-    "disturb",
-    "fresh_parameters",
-    "generate",
-    "library_name",
-    "load_quantised",
-    "loss",
-    "network_inputs",
-    "next_logits",
-    "num_tokens",
-    "open_source",
-    "original_name",
-    "part_of",
-    "rehearse",
-    "share_sequence",
-    "trial_arguments",
-    "weight",
-]
+class Cosmos3Reasoner(VideoChat):
+    """The reasoner's tower of a checkpoint that may hold both."""
+
+    LEFT_OUT = dry.LEFT_OUT
+
+    def library_name(self, original: str) -> str:
+        """Return the reasoner's name of a tensor of a checkpoint of both towers."""
+        return dry.to_library(original)
+
+    def rehearse(self, plan: TrainPlan, facts: Facts) -> Batch:
+        """Return a micro-batch as large as the plan's largest should be, of zeros."""
+        return rehearse_chat(plan, facts, architecture(facts))
 
 
-def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
-    """Return a micro-batch as large as the plan's largest should be, of zeros."""
-    return rehearse_chat(plan, facts, architecture(facts))
+FAMILY: Final[ChatFamily] = Cosmos3Reasoner()

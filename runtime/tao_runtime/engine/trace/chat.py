@@ -6,9 +6,9 @@ import torch
 
 from tao_runtime.data.facts import Facts, ModelFacts
 from tao_runtime.data.vision import MediaLayout
+from tao_runtime.engine.chat_batch import collate
 from tao_runtime.engine.families import Batch
 from tao_runtime.engine.samples import Item
-from tao_runtime.engine.video_chat import collate
 from tao_runtime.errors import RunError
 from tao_runtime.plan.chat_costs import find_loads
 from tao_runtime.plan.model import TrainPlan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tao_runtime.engine.families import wet_family
 from tao_runtime.spec.families import FAMILIES
 
 SEED, TOKENS = 0, 12
@@ -26,11 +26,10 @@ class Trial:
 def trial_of(network: Any) -> Trial | None:
     """Return what a network is tried with; None for one of which it is not known what goes in."""
     name = type(network).__name__
-    for family in FAMILIES.values():
-        module = importlib.import_module(f"tao_runtime.engine.families.{family.name}")
-        if name in getattr(module, "NETWORKS", ()):
-            arguments, said = module.trial_arguments(network, seeded(network))
-            return Trial(arguments, said)
+    for family in FAMILIES:
+        wet = wet_family(family)
+        if name in wet.NETWORKS:
+            return Trial(*wet.trial_arguments(network, seeded(network)))
     return _text(network) or _picture(network)
 
 

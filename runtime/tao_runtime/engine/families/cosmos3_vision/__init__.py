@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from diffusers import Cosmos3OmniTransformer
@@ -13,18 +13,16 @@ from torch import nn
 from torch.distributed import ProcessGroup
 from transformers import AutoTokenizer
 
+from tao_runtime.data import cosmos3_vision as dry
 from tao_runtime.data.captions import Caption
 from tao_runtime.data.clips import Clip
-from tao_runtime.data.cosmos3_vision import LEFT_OUT
-from tao_runtime.data.cosmos3_vision import to_library as library_name
-from tao_runtime.data.cosmos3_vision import to_original as original_name
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.records import read_caption
 from tao_runtime.engine.build import DTYPES
 from tao_runtime.engine.clip_setup import ClipSetup, clip_setup
 from tao_runtime.engine.clip_source import ClipFunctions, ClipItem, ClipSource, open_ledger, open_vae
-from tao_runtime.engine.dit_family import BROKEN, build_network, fresh_parameters, layout, num_tokens, part_of, weight
-from tao_runtime.engine.families import Batch
+from tao_runtime.engine.dit_family import DiffusersFamily, build_network, layout
+from tao_runtime.engine.families import Batch, ClipFamily
 from tao_runtime.engine.families.cosmos3_vision.context_parallel import split_tokens
 from tao_runtime.engine.families.cosmos3_vision.packing import (
     PackedAttention,
@@ -46,55 +44,11 @@ from tao_runtime.plan.model import ClipsPlan, TrainPlan
 if TYPE_CHECKING:
     from tao_runtime.engine.dist import World
 
-__all__ = [
-    "BROKEN",
-    "EXPORT",
-    "LEFT_OUT",
-    "NETWORKS",
-    "blocks",
-    "build",
-    "chance_loss",
-    "disturb",
-    "fresh_parameters",
-    "library_name",
-    "loss",
-    "num_tokens",
-    "open_source",
-    "original_name",
-    "part_of",
-    "rehearse",
-    "share_sequence",
-    "trial_arguments",
-    "weight",
-]
-EXPORT = layout(Cosmos3OmniTransformer)
-NETWORKS = ("Cosmos3OmniTransformer",)
 TOKENIZER, START_OF_VISION = "text_tokenizer", "<|vision_start|>"
-
-
-def build(directory: Path, *, packed: bool) -> nn.Module:
-    """Return the network of a folder without weights; for training, one that runs packs."""
-    model = build_network(Cosmos3OmniTransformer, directory)
-    if packed:
-        processor = PackedAttention()
-        install(model, processor)
-        _remember(model, processor, ranks=1)
-    return model
 
 
 def _remember(model: nn.Module, processor: PackedAttention, *, ranks: int) -> None:
     object.__setattr__(model, "packing", (processor, ranks))
-
-
-def blocks(model: nn.Module) -> list[nn.Module]:
-    """Return the layers, each of both towers."""
-    network: Any = model
-    return list(network.layers)
-
-
-def share_sequence(model: nn.Module, group: ProcessGroup) -> None:
-    """Make the model work on this rank's tokens of each pack."""
-    _remember(model, split_tokens(model, group), ranks=group.size())
 
 
 def recipe_of(plan: DiffusionPlan) -> FlowRecipe:
@@ -135,31 +89,6 @@ class CaptionTokens:
         return torch.tensor(found)
 
 
-def open_source(plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
-    """Open a data set of clips. Collective."""
-    ledger, setup = open_ledger(run_dir, label), clip_setup(plan)
-    recipe = recipe_of(setup.diffusion)
-    functions = ClipFunctions(
-        text=CaptionTokens(setup.model / TOKENIZER, setup.diffusion.text.max_tokens).ids,
-        draw=partial(flow_matching.draw, recipe=recipe),
-        collate=partial(collate, setup=setup, recipe=recipe),
-    )
-    return ClipSource(ledger, setup, open_vae(setup, run_dir, world), functions)
-
-
-def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
-    """Return a pack of one long clip of zeros, its text before it: what a pack holds does not hang on how many."""
-    clips, diffusion = plan.data.clips, plan.diffusion
-    assert clips is not None and diffusion is not None
-    load = expected_load(plan, facts)
-    rows, columns = clips.sizes[0][0] // clips.latent.spatial, clips.sizes[0][1] // clips.latent.spatial
-    frames = max(1, load.video // clips.latent.tokens(1, *clips.sizes[0]))
-    latents = torch.zeros(clips.latent.channels, frames, rows, columns)
-    ids = torch.zeros(max(1, load.text), dtype=torch.long)
-    item = ClipItem(0, latents, ids, Draw(0.5, torch.zeros_like(latents)), 24.0)
-    return collate([item], setup=clip_setup(plan), recipe=recipe_of(diffusion))
-
-
 def collate(items: Sequence[ClipItem], *, setup: ClipSetup, recipe: FlowRecipe) -> Batch:
     """Return a pack. No sample: one small clip of zeros that weighs nothing, as every rank must run the network."""
     clips, count = setup.rules, len(items)
@@ -187,46 +116,102 @@ def _noised(batch: Batch, device: torch.device) -> list[FlowNoised]:
     return [flow_matching.noise(item.latents_CTHW.to(device), item.draw, recipe) for item in batch["items"]]
 
 
-def trial_arguments(network: Any, generator: torch.Generator) -> tuple[dict[str, Any], str]:
-    """Return arguments of a forward, and what they are: four tokens, and two latent frames of noise."""
-    config = network.config
-    ids = torch.randint(config.vocab_size, (4,), generator=generator)
-    side = 2 * config.latent_patch_size
-    latents = torch.randn(config.latent_channel, 2, side, side, generator=generator)
-    packed = pack([PackSample(ids, latents, 500.0, 0, 16.0)], config, temporal_compression=4)
-    return {**packed.arguments, "return_dict": False}, "4 tokens and 2 latent frames of noise"
+class Cosmos3Vision(DiffusersFamily):
+    """Packs of clips, each after its caption's tokens, through both towers."""
 
+    NETWORKS = ("Cosmos3OmniTransformer",)
+    EXPORT = layout(Cosmos3OmniTransformer)
+    LEFT_OUT = dry.LEFT_OUT
 
-def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Return the sum over samples of the mean velocity error."""
-    network: Any = model
-    processor, ranks = network.packing
-    device = next(model.parameters()).device
-    noised = _noised(batch, device)
-    samples = [
-        PackSample(
-            item.text.to(device),
-            -each.input_CTHW if batch["turned"] else each.input_CTHW,
-            each.timestep,
-            each.condition_frames,
-            item.fps,
+    def build(self, directory: Path, *, packed: bool) -> nn.Module:
+        """Return the network of a folder without weights; for training, one that runs packs."""
+        model = build_network(Cosmos3OmniTransformer, directory)
+        if packed:
+            processor = PackedAttention()
+            install(model, processor)
+            _remember(model, processor, ranks=1)
+        return model
+
+    def blocks(self, model: nn.Module) -> list[nn.Module]:
+        """Return the layers, each of both towers."""
+        network: Any = model
+        return list(network.layers)
+
+    def original_name(self, parameter: str) -> str:
+        """Return the name that a parameter has in upstream's code."""
+        return dry.to_original(parameter)
+
+    def library_name(self, original: str) -> str:
+        """Return the library's name of one of upstream's tensors."""
+        return dry.to_library(original)
+
+    def share_sequence(self, model: nn.Module, group: ProcessGroup) -> None:
+        """Make the model work on this rank's tokens of each pack."""
+        _remember(model, split_tokens(model, group), ranks=group.size())
+
+    def open_source(self, plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
+        """Open a data set of clips. Collective."""
+        ledger, setup = open_ledger(run_dir, label), clip_setup(plan)
+        recipe = recipe_of(setup.diffusion)
+        functions = ClipFunctions(
+            text=CaptionTokens(setup.model / TOKENIZER, setup.diffusion.text.max_tokens).ids,
+            draw=partial(flow_matching.draw, recipe=recipe),
+            collate=partial(collate, setup=setup, recipe=recipe),
         )
-        for item, each in zip(batch["items"], noised, strict=True)
-    ]
-    packed = pack(samples, network.config, temporal_compression=batch["temporal"])
-    outputs = run_packed(model, packed, processor, dtype=batch["dtype"])
-    numerator, _ = flow_matching.loss_sums(outputs, noised, batch["recipe"])
-    return numerator / ranks if batch["weight"] else numerator * 0
+        return ClipSource(ledger, setup, open_vae(setup, run_dir, world), functions)
+
+    def rehearse(self, plan: TrainPlan, facts: Facts) -> Batch:
+        """Return a pack of one long clip of zeros, its text before it: what a pack holds does not hang on how many."""
+        clips, diffusion = plan.data.clips, plan.diffusion
+        assert clips is not None and diffusion is not None
+        load = expected_load(plan, facts)
+        rows, columns = clips.sizes[0][0] // clips.latent.spatial, clips.sizes[0][1] // clips.latent.spatial
+        frames = max(1, load.video // clips.latent.tokens(1, *clips.sizes[0]))
+        latents = torch.zeros(clips.latent.channels, frames, rows, columns)
+        ids = torch.zeros(max(1, load.text), dtype=torch.long)
+        item = ClipItem(0, latents, ids, Draw(0.5, torch.zeros_like(latents)), 24.0)
+        return collate([item], setup=clip_setup(plan), recipe=recipe_of(diffusion))
+
+    def trial_arguments(self, network: Any, generator: torch.Generator) -> tuple[dict[str, Any], str]:
+        """Return arguments of a forward, and what they are: four tokens, and two latent frames of noise."""
+        config = network.config
+        ids = torch.randint(config.vocab_size, (4,), generator=generator)
+        side = 2 * config.latent_patch_size
+        latents = torch.randn(config.latent_channel, 2, side, side, generator=generator)
+        packed = pack([PackSample(ids, latents, 500.0, 0, 16.0)], config, temporal_compression=4)
+        return {**packed.arguments, "return_dict": False}, "4 tokens and 2 latent frames of noise"
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the sum over samples of the mean velocity error."""
+        network: Any = model
+        processor, ranks = network.packing
+        device = next(model.parameters()).device
+        noised = _noised(batch, device)
+        samples = [
+            PackSample(
+                item.text.to(device),
+                -each.input_CTHW if batch["turned"] else each.input_CTHW,
+                each.timestep,
+                each.condition_frames,
+                item.fps,
+            )
+            for item, each in zip(batch["items"], noised, strict=True)
+        ]
+        packed = pack(samples, network.config, temporal_compression=batch["temporal"])
+        outputs = run_packed(model, packed, processor, dtype=batch["dtype"])
+        numerator, _ = flow_matching.loss_sums(outputs, noised, batch["recipe"])
+        return numerator / ranks if batch["weight"] else numerator * 0
+
+    def chance_loss(self, model: nn.Module, batch: Batch) -> float:
+        """Return the numerator of a network that answers 0: about 2 per sample, less what is given."""
+        noised = _noised(batch, torch.device("cpu"))
+        zeros = [torch.zeros_like(each.velocity_CTHW) for each in noised]
+        numerator, _ = flow_matching.loss_sums(zeros, noised, batch["recipe"])
+        return float(numerator) if batch["weight"] else 0.0
+
+    def disturb(self, batch: Batch) -> Batch | None:
+        """Return the batch with what the network sees turned around, and what is asked of it unchanged."""
+        return {**batch, "turned": True} if batch["weight"] else None
 
 
-def chance_loss(model: nn.Module, batch: Batch) -> float:
-    """Return the numerator of a network that answers 0: about 2 per sample, less what is given."""
-    noised = _noised(batch, torch.device("cpu"))
-    zeros = [torch.zeros_like(each.velocity_CTHW) for each in noised]
-    numerator, _ = flow_matching.loss_sums(zeros, noised, batch["recipe"])
-    return float(numerator) if batch["weight"] else 0.0
-
-
-def disturb(batch: Batch) -> Batch | None:
-    """Return the batch with what the network sees turned around, and what is asked of it unchanged."""
-    return {**batch, "turned": True} if batch["weight"] else None
+FAMILY: Final[ClipFamily] = Cosmos3Vision()

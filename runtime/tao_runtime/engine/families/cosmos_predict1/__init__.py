@@ -6,84 +6,23 @@ The loss has an uncertainty per noise level, which is trained and saved with the
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 
-from tao_runtime.data.cosmos_predict1 import LEFT_OUT, to_original
-from tao_runtime.data.cosmos_predict1 import to_library as library_name
-from tao_runtime.data.facts import Facts
-from tao_runtime.engine import dit_family
-from tao_runtime.engine.clip_setup import clip_setup
-from tao_runtime.engine.clip_source import ClipSource
+from tao_runtime.data import cosmos_predict1 as dry
 from tao_runtime.engine.dit import run_dit
-from tao_runtime.engine.dit_batch import Objective, open_clips, rehearse_clips
-from tao_runtime.engine.dit_family import (
-    BROKEN,
-    EXPORT,
-    NETWORKS,
-    blocks,
-    disturb,
-    num_tokens,
-    part_of,
-    sequence_part,
-    share_sequence,
-    trial_arguments,
-    weight,
-)
-from tao_runtime.engine.families import Batch
+from tao_runtime.engine.dit_batch import Objective
+from tao_runtime.engine.dit_family import DitFamily, sequence_part
+from tao_runtime.engine.families import Batch, ClipFamily
 from tao_runtime.engine.objectives import edm
 from tao_runtime.engine.objectives.edm import EdmNoised, EdmRecipe, LogVariance
 from tao_runtime.plan.diffusion import DiffusionPlan
-from tao_runtime.plan.model import ClipsPlan, TrainPlan
 
-if TYPE_CHECKING:
-    from tao_runtime.engine.dist import World
-
-__all__ = [
-    "BROKEN",
-    "EXPORT",
-    "LEFT_OUT",
-    "NETWORKS",
-    "blocks",
-    "build",
-    "chance_loss",
-    "disturb",
-    "fresh_parameters",
-    "library_name",
-    "loss",
-    "num_tokens",
-    "open_source",
-    "original_name",
-    "part_of",
-    "rehearse",
-    "share_sequence",
-    "trial_arguments",
-    "weight",
-]
 FIELDS = ("clean_BCTHW", "noisy_BCTHW", "input_BCTHW", "timestep_B", "sigma_B", "sigma_data", "elements")
 HEAD, ORIGINAL_HEAD = "log_variance.head.weight", "net.logvar.1.weight"
 FEATURES_SEED = 0  # the features of a noise level are drawn once and for all: every launch has the same
-
-
-def build(directory: Path, *, packed: bool) -> nn.Module:
-    """Return the network of a folder without weights; for training, with the uncertainty of the loss."""
-    model: Any = dit_family.build(directory, packed=packed)
-    if packed:
-        model.log_variance = LogVariance(generator=torch.Generator().manual_seed(FEATURES_SEED))
-    network: nn.Module = model
-    return network
-
-
-def fresh_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the head of the uncertainty: at 0 the loss is that of EDM."""
-    return {name: torch.zeros(value.shape) for name, value in model.named_parameters() if name == HEAD}
-
-
-def original_name(parameter: str) -> str:
-    """Return the name that a parameter has in upstream's code."""
-    return ORIGINAL_HEAD if parameter == HEAD else to_original(parameter)
 
 
 def recipe_of(plan: DiffusionPlan) -> EdmRecipe:
@@ -100,37 +39,52 @@ def recipe_of(plan: DiffusionPlan) -> EdmRecipe:
     )
 
 
-def open_source(plan: ClipsPlan, run_dir: Path, label: str, world: World) -> ClipSource:
-    """Open a data set of clips. Collective."""
-    setup = clip_setup(plan)
-    return open_clips(setup, run_dir, label, world, objective=_objective(setup.diffusion))
+class CosmosPredict1(DitFamily):
+    """Text to world: the loss has a learnt uncertainty per noise level."""
+
+    LEFT_OUT = dry.LEFT_OUT
+
+    def build(self, directory: Path, *, packed: bool) -> nn.Module:
+        """Return the network of a folder without weights; for training, with the uncertainty of the loss."""
+        model: Any = super().build(directory, packed=packed)
+        if packed:
+            model.log_variance = LogVariance(generator=torch.Generator().manual_seed(FEATURES_SEED))
+        network: nn.Module = model
+        return network
+
+    def fresh_parameters(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Return the head of the uncertainty: at 0 the loss is that of EDM."""
+        return {name: torch.zeros(value.shape) for name, value in model.named_parameters() if name == HEAD}
+
+    def original_name(self, parameter: str) -> str:
+        """Return the name that a parameter has in upstream's code."""
+        return ORIGINAL_HEAD if parameter == HEAD else dry.to_original(parameter)
+
+    def library_name(self, original: str) -> str:
+        """Return the library's name of one of upstream's tensors."""
+        return dry.to_library(original)
+
+    def objective(self, plan: DiffusionPlan) -> Objective[Any]:
+        """Return how noise is drawn and added."""
+        return Objective(recipe_of(plan), edm.draw, edm.noise, FIELDS)
+
+    def loss(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the summed weighted error of the samples, each level divided by its learnt variance."""
+        network: Any = model
+        noised = EdmNoised(**{name: batch[name] for name in FIELDS})
+        part, parts = sequence_part(model)
+        if parts > 1:
+            noised = noised.frames(part, parts)
+        log_variance_B = network.log_variance(noised.timestep_B)
+        output = run_dit(model, noised.input_BCTHW, noised.timestep_B, batch["text_BSD"], fps=batch["fps"])
+        numerator, _ = edm.loss_sums(output, noised, log_variance_B, batch["recipe"])
+        return numerator if batch["weight"] else numerator * 0
+
+    def chance_loss(self, model: nn.Module, batch: Batch) -> float:
+        """Return the numerator of a network that answers 0: loss_scale per sample, at variance 1."""
+        noised = EdmNoised(**{name: batch[name] for name in FIELDS})
+        numerator, _ = edm.loss_sums(torch.zeros_like(noised.noisy_BCTHW), noised, None, batch["recipe"])
+        return float(numerator) if batch["weight"] else 0.0
 
 
-def _objective(plan: DiffusionPlan) -> Objective[Any]:
-    return Objective(recipe_of(plan), edm.draw, edm.noise, FIELDS)
-
-
-def rehearse(plan: TrainPlan, facts: Facts) -> Batch:
-    """Return a micro-batch of the plan, of zeros."""
-    assert plan.diffusion is not None
-    return rehearse_clips(plan, objective=_objective(plan.diffusion))
-
-
-def loss(model: nn.Module, batch: Batch) -> torch.Tensor:
-    """Return the summed weighted error of the samples, each level divided by its learnt variance."""
-    network: Any = model
-    noised = EdmNoised(**{name: batch[name] for name in FIELDS})
-    part, parts = sequence_part(model)
-    if parts > 1:
-        noised = noised.frames(part, parts)
-    log_variance_B = network.log_variance(noised.timestep_B)
-    output = run_dit(model, noised.input_BCTHW, noised.timestep_B, batch["text_BSD"], fps=batch["fps"])
-    numerator, _ = edm.loss_sums(output, noised, log_variance_B, batch["recipe"])
-    return numerator if batch["weight"] else numerator * 0
-
-
-def chance_loss(model: nn.Module, batch: Batch) -> float:
-    """Return the numerator of a network that answers 0: loss_scale per sample, at variance 1."""
-    noised = EdmNoised(**{name: batch[name] for name in FIELDS})
-    numerator, _ = edm.loss_sums(torch.zeros_like(noised.noisy_BCTHW), noised, None, batch["recipe"])
-    return float(numerator) if batch["weight"] else 0.0
+FAMILY: Final[ClipFamily] = CosmosPredict1()
