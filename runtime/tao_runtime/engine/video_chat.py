@@ -101,7 +101,6 @@ def _reload(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, list[str]]:
 class VideoChat(ChatFamily):
     """What every family of this network is to the engine; it adds what its largest micro-batch is."""
 
-    NETWORKS = ("Qwen3VLForConditionalGeneration",)
     LEFT_OUT: tuple[str, ...] = ()
     BROKEN = 1.5  # nobody wants half as much again as a uniform guess
     EXPORT = ExportLayout("transformers", "model", _finish_export, _reload, adapter_task="CAUSAL_LM")

@@ -14,6 +14,7 @@ from tao_runtime.plan.model import TrainPlan
 class Cosmos3Reasoner(VideoChat):
     """The reasoner's tower of a checkpoint that may hold both."""
 
+    NETWORKS = ("Qwen3VLForConditionalGeneration",)
     LEFT_OUT = dry.LEFT_OUT
 
     def library_name(self, original: str) -> str:

@@ -13,6 +13,8 @@ from tao_runtime.plan.model import TrainPlan
 class CosmosReason(VideoChat):
     """The network as its library has it."""
 
+    NETWORKS = ("Qwen3VLForConditionalGeneration",)
+
     def rehearse(self, plan: TrainPlan, facts: Facts) -> Batch:
         """Return a micro-batch as large as the plan's largest should be, of zeros."""
         return rehearse_chat(plan, facts, model_of(facts))
