@@ -50,6 +50,23 @@ def test_what_changed_is_named(project: Project, tmp_path: Path) -> None:
     assert where(receipt, report_of(project)) == ["datasets.train"]
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_file_of_the_base_that_changed_is_another_base(project: Project, tmp_path: Path, name: str) -> None:
+    receipt = kept(report_of(project), tmp_path / "report.json")
+    raw = bytearray((project.model / name).read_bytes())
+    raw[-2] ^= 1  # of the same size
+    (project.model / name).write_bytes(raw)
+    assert where(receipt, report_of(project)) == ["models.model"]
+    (project.model / name).unlink()
+    assert where(receipt, report_of(project)) == ["models.model"]
+
+
+def test_a_clip_of_the_same_size_is_another_clip(project: Project, tmp_path: Path) -> None:
+    receipt, clip = kept(report_of(project), tmp_path / "report.json"), project.train / "clip_1.mp4"
+    clip.write_bytes(clip.read_bytes()[:-1] + b"x")
+    assert where(receipt, report_of(project)) == ["datasets.train"]
+
+
 def test_a_file_that_is_no_report_is_refused(project: Project, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text("[]")

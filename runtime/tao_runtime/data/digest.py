@@ -8,6 +8,8 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".distcp", ".gguf")
+SMALL = 64 << 20  # bytes: a tokenizer has a tenth of it
 PIECE = 4096  # bytes; three of each tensor: 8B parameters in 750 tensors -> 9 MB
 
 
@@ -38,6 +40,20 @@ def _add(digest: hashlib._Hash, path: Path) -> None:
             for place in {begin + (end - begin) * part // 4 for part in (1, 2, 3)}:
                 file.seek(8 + length + place)
                 digest.update(file.read(min(PIECE, end - place)))
+
+
+def files_digest(directory: Path) -> str:
+    """Return a sha256 of a model's folder without its weights: configurations, tokenizers, templates, code."""
+    digest = hashlib.sha256()
+    files = [path for pattern in ("*", "*/*") for path in directory.glob(pattern) if path.suffix not in WEIGHTS]
+    for path in sorted(files):
+        try:
+            content = path.read_bytes() if path.stat().st_size <= SMALL else None
+        except OSError:  # a folder, or a file that cannot be read
+            continue
+        digest.update(f"{path.relative_to(directory)}\0{'large' if content is None else len(content)}\0".encode())
+        digest.update(content or b"")
+    return digest.hexdigest()
 
 
 def pieces_digest(paths: Iterable[Path]) -> str:

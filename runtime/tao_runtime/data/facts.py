@@ -29,6 +29,7 @@ class MediaHeader:
     fps: float  # average frame rate; 0.0 for an image
     codec: str
     size_bytes: int
+    mtime_ns: int = field(default=0, compare=False)  # when the file was changed last; 0: not asked
 
     @property
     def duration_s(self) -> float:
@@ -126,6 +127,7 @@ class ModelFacts:
     has_token: bool = False  # a hub token is present (its value is never read into anything)
     is_adapter: bool = False  # a peft adapter directory
     weights_sha256: str | None = None  # of headers and pieces (data/digest.py); None if not local or not whole
+    files_sha256: str | None = None  # of all its files that are no weights; None if not local
     is_file: bool = False  # one file of weights, not a directory
     text_length: int | None = None  # most tokens of a text, by the tokenizer that belongs to it
     tokenizer: Mapping[str, object] = field(default_factory=dict)  # config of the video tokenizer beside it

@@ -19,8 +19,9 @@ from PIL import Image
 
 GRACE_S: Final = 5  # after the time limit, in case the parent is gone and nobody ends this process
 
-# fault ('': none), what was seen, then (width, height, num_frames, fps, codec, size_bytes, byte where frames end)
-Answer = tuple[str, str, tuple[int, int, int, float, str, int, int] | None]
+# fault ('': none), what was seen, then (width, height, num_frames, fps, codec, size_bytes, byte where frames end,
+# time of change in ns)
+Answer = tuple[str, str, tuple[int, int, int, float, str, int, int, int] | None]
 
 
 def read_header(path: str, kind: str) -> Answer:
@@ -31,7 +32,8 @@ def read_header(path: str, kind: str) -> Answer:
             return "unreadable", "not a regular file", None
         if not seen.st_size:
             return "empty", "0 bytes", None
-        return "", "", _video(path, seen.st_size) if kind == "video" else _image(path, seen.st_size)
+        values = _video(path, seen.st_size) if kind == "video" else _image(path, seen.st_size)
+        return "", "", (*values, seen.st_mtime_ns)
     except (av.error.FFmpegError, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         return "unreadable", _reason(error), None
 

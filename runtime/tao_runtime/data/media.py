@@ -65,7 +65,7 @@ def _judge(path: str, kind: MediaKind, answer: Answer, where: str) -> MediaHeade
     if values is None:
         saw = f"not readable as {noun}: {text}" if fault == "unreadable" else text
         return refuse(FAULTS[fault], saw, f"{noun} file" if fault == "empty" else f"{noun} that opens")
-    width, height, num_frames, fps, codec, size, end = values
+    width, height, num_frames, fps, codec, size, end, changed = values
     if end > size:
         return refuse(TRUNCATED, f"{size} bytes, and frames up to byte {end}", "the whole file")
     if num_frames < 1 or (kind == "video" and fps <= 0) or width < 1 or height < 1:
@@ -73,7 +73,7 @@ def _judge(path: str, kind: MediaKind, answer: Answer, where: str) -> MediaHeade
         return refuse(NO_FRAMES, saw, "at least one frame, and a frame rate")
     if max(width, height) > MAX_ASPECT * min(width, height):
         return refuse(ASPECT, f"{width}x{height}", f"sides within {MAX_ASPECT}:1")
-    return MediaHeader(Path(path), kind, width, height, num_frames, fps, codec, size)
+    return MediaHeader(Path(path), kind, width, height, num_frames, fps, codec, size, changed)
 
 
 def probe_media(
@@ -123,7 +123,7 @@ class _Store:
         if row is None:
             return None
         width, height, frames, fps, codec = row
-        return MediaHeader(Path(path), kind, width, height, frames, fps, codec, stat.st_size)
+        return MediaHeader(Path(path), kind, width, height, frames, fps, codec, stat.st_size, stat.st_mtime_ns)
 
     def put(self, headers: Sequence[MediaHeader]) -> None:
         if self.database is None or not headers:
@@ -133,7 +133,7 @@ class _Store:
                 str(one.path),
                 one.kind,
                 one.size_bytes,
-                one.path.stat().st_mtime_ns,
+                one.mtime_ns,
                 one.width,
                 one.height,
                 one.num_frames,

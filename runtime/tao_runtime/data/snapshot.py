@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tao_runtime.data.commit import hash_files
-from tao_runtime.data.digest import weights_digest
+from tao_runtime.data.digest import files_digest, pieces_digest, weights_digest
 from tao_runtime.data.facts import ModelFacts, VisionGeometry
 from tao_runtime.data.paths import is_dir, is_file
 from tao_runtime.spec.base import ModelRef
@@ -81,6 +81,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
             VisionGeometry(),
             has_token=has_token(),
             is_file=is_file(Path(ref.location)),
+            files_sha256=_file_digest(Path(ref.location)),
         )
     is_adapter = is_file(directory / _ADAPTER)
     missing: list[str] = []
@@ -107,9 +108,18 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         has_token=has_token(),
         is_adapter=is_adapter,
         weights_sha256=_digest(folder, shards, is_sharded=is_sharded) if whole else None,
+        files_sha256=files_digest(directory),
         text_length=_text_length(directory),
         tokenizer=read_json(directory / VIDEO_TOKENIZER / "config.json"),
     )
+
+
+def _file_digest(path: Path) -> str | None:
+    """Return a digest of one file of weights; None if there is none that can be read."""
+    try:
+        return pieces_digest([path]) if is_file(path) else None
+    except OSError:
+        return None
 
 
 def network_folder(directory: Path) -> Path:

@@ -11,6 +11,7 @@ from tao_runtime.data.launch import RECEIPT
 from tao_runtime.errors import Finding, Fix, InputError
 from tao_runtime.preflight.report import Report
 
+SHOWN = ("records", "sha256", "media_sha256", "parameters", "weights_sha256", "files_sha256")
 WANTED = "the output of check --json"
 
 
@@ -54,7 +55,7 @@ def _differences(then: Report, now: Report) -> Iterator[tuple[str, str]]:
         yield "report", f"a report of {then.family} {then.action}, and this is {now.family} {now.action}"
     elif then.spec_sha256 != now.spec_sha256:
         yield "spec", "the spec, or an override, changed since the report"
-    for part in ("datasets", "environment"):
+    for part in ("models", "datasets", "environment"):
         yield from _changed(part, then.facts.get(part), now.facts.get(part))
 
 
@@ -68,7 +69,5 @@ def _changed(part: str, then: JsonValue, now: JsonValue) -> Iterator[tuple[str, 
 
 def _short(value: JsonValue) -> str:
     if isinstance(value, dict):
-        return ", ".join(
-            f"{key} {str(value[key])[:12]}" for key in ("records", "sha256", "media_sha256") if key in value
-        )
+        return ", ".join(f"{key} {str(value[key])[:12]}" for key in SHOWN if key in value)
     return "absent" if value is None else str(value)

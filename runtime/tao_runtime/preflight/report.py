@@ -125,6 +125,8 @@ def _summary(facts: Facts) -> Mapping[str, JsonValue]:
                 "local": model.directory is not None,
                 "parameters": model.num_parameters,
                 "weight_bytes": model.weight_bytes,
+                "weights_sha256": model.weights_sha256,
+                "files_sha256": model.files_sha256,
                 "video_processor": model.geometry.processor,
             }
             for label, model in facts.models.items()
@@ -145,11 +147,10 @@ def _summary(facts: Facts) -> Mapping[str, JsonValue]:
 
 
 def media_sha256(data: DatasetFacts) -> str:
-    """Return a digest of what was seen of every medium of a data set."""
+    """Return a digest of path, size and time of change of every medium of a data set."""
     digest = hashlib.sha256()
     for header in data.media:
-        seen = header and (str(header.path), header.width, header.height, header.num_frames, header.size_bytes)
-        digest.update(f"{seen}\n".encode())
+        digest.update(f"{header and (str(header.path), header.size_bytes, header.mtime_ns)}\n".encode())
     return digest.hexdigest()
 
 
