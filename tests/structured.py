@@ -70,7 +70,10 @@ class StructuredProject:
                 model = {"backbone": {"model_name": str(self.model)}}
             elif self.family != "cosmos3_vision":
                 model["text_encoder"] = str(self.model)
-            return {"job": job, "model": model, "dataloader_train": self.source(),
+            clips = self.source()
+            if self.family == "cosmos3_vision":
+                clips["max_samples_per_batch"] = 1  # of six: a pack would hold each of them many times
+            return {"job": job, "model": model, "dataloader_train": clips,
                     "checkpoint": {} if self.family == "cosmos3_reasoner" else {"load_path": str(self.model)},
                     "scheduler": {"warm_up_steps": [10], "cycle_lengths": [500]}}  # fmt: skip
         tables: dict[str, Any] = {"job": job, "model": {"path": str(self.model)}}

@@ -274,6 +274,9 @@ BAD: dict[str, tuple[Break, str]] = {
         lambda w: w.set(train__train_batch_per_replica=24, train__train_policy__mini_batch=8),
         "8 of 32 records do not fill a global batch of 24 and are left out, others each epoch; want none left out"),
     "cosmos_reason/warmup": (lambda w: w.set(train__optm_warmup_steps=40), "40 of 40 steps are warm-up"),
+    "cosmos_reason/save-interval": (
+        lambda w: w.set(train__ckpt={"enable_checkpoint": True, "save_freq": 41}),
+        "every 41 steps, and the run has 40: nothing is kept before its end"),
     "cosmos_reason/mesh-product": (
         lambda w: (w.set(policy__parallelism__dp_shard_size=4), setattr(w, "world_size", 6)),
         "dp_shard_size 4 = 4, and 6 processes; want the product to be 6"),

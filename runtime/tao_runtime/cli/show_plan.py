@@ -83,6 +83,11 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
     yield "optimizer steps", f"{_number(steps.total)}{epochs}"
     if steps.limit:
         yield "", f"stopped at {steps.limit}"
+    if steps.epochs is None and steps.passes is not None:
+        samples = f"about {steps.samples:,.0f} samples a step, " if not batch.micro and steps.samples else ""
+        yield "", f"{samples}each sample visited about {steps.passes:,.3g} times"
+    if found.schedule.warmup_steps:
+        yield "warm-up", f"{found.schedule.warmup_steps:,} steps"
     if steps.dropped_per_epoch:
         yield "left out of each epoch", f"{steps.dropped_per_epoch} records, others each time (dataloader_drop_last)"
     cut: tuple[str, ...] = (f"{batch.micro} samples", f"{_number(batch.accumulation)} micro-batches")
@@ -109,11 +114,21 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
         total = memory.total
         yield "memory", f"about {_bytes(total.expected)} per process ({_bytes(total.low)} to {_bytes(total.high)})"
     yield "time", _time(estimate)
-    yield "a checkpoint", f"{_bytes(estimate.checkpoint_bytes)}, every {_number(found.checkpoint.every_steps)} steps"
+    yield (
+        "a checkpoint",
+        f"{_bytes(estimate.checkpoint_bytes)}, {_how_often(found.checkpoint.every_steps, steps.total)}",
+    )
     if found.validation.enabled:
-        yield "validation", f"every {_number(found.validation.every_steps)} steps"
+        yield "validation", _how_often(found.validation.every_steps, steps.total)
     yield "learning rate", ", ".join(f"{rate:g} ({part})" for part, rate in found.optimizer.lr.items())
     yield "written to", found.output_dir
+
+
+def _how_often(every: int | None, total: int | None) -> str:
+    """Say how often something is done, and how many times in the run; the end of a run counts as one."""
+    if not every or total is None:
+        return f"every {_number(every)} steps"
+    return f"every {every:,} steps, {-(-total // every):,} times"
 
 
 def _number(value: int | None) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+
+import numpy as np
 
 from tao_runtime.data.clips import Clip, ClipRules, Drop, Window, decide, starts
 from tao_runtime.data.facts import DatasetFacts, Facts, WindowColumns
+from tao_runtime.data.lengths import MOST, LengthSummary, summarise
 from tao_runtime.plan.model import DatasetPlan
 from tao_runtime.spec.base import DatasetRef
 
@@ -65,15 +68,25 @@ def make_clip_dataset(facts: Facts, ref: DatasetRef, rules: ClipRules) -> Datase
     )
 
 
-def longest_clip(facts: Facts, label: str, rules: ClipRules) -> tuple[int | None, int | None]:
-    """Return the most tokens that a sample has, without text, and its record."""
+def first_dropped(data: DatasetFacts, rules: ClipRules, reasons: Collection[str]) -> dict[str, int]:
+    """Return the first record of which a window is left out, by reason."""
+    found: dict[str, int] = {}
+    for record in data.columns.usable.nonzero()[0].tolist():
+        if len(found) == len(reasons):
+            break
+        for given in samples_of(data, record, rules):
+            if isinstance(given, Drop) and given.reason in reasons:
+                found.setdefault(given.reason, record)
+    return found
+
+
+def clip_lengths(facts: Facts, label: str, rules: ClipRules) -> LengthSummary:
+    """Return the spread of the tokens of a data set's clips, without text; of a clip, of its longest window."""
     data = facts.datasets.get(label)
     if data is None:
-        return None, None
-    found = (
-        (clip.tokens, record)
-        for record in data.columns.usable.nonzero()[0].tolist()
-        for clip in samples_of(data, record, rules)
-        if isinstance(clip, Clip)
-    )
-    return max(found, default=(None, None))
+        return LengthSummary()
+    lengths = np.zeros(data.num_records, np.int32)
+    for record in data.columns.usable.nonzero()[0].tolist():
+        clips = (each for each in samples_of(data, record, rules) if isinstance(each, Clip))
+        lengths[record] = min(max((clip.tokens for clip in clips), default=0), MOST)
+    return summarise(lengths)

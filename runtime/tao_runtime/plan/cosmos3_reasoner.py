@@ -19,7 +19,7 @@ from tao_runtime.plan.chat_costs import (
     with_chat_costs,
 )
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
-from tao_runtime.plan.costs import EstimatePlan, MemoryPlan
+from tao_runtime.plan.costs import EstimatePlan, MemoryPlan, spread
 from tao_runtime.plan.memory.fit import Devices, Fit, Option
 from tao_runtime.plan.memory.network import vision_language_network
 from tao_runtime.plan.model import (
@@ -62,6 +62,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     pack = None if data.max_samples_per_batch else data.max_sequence_length
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
+    estimate = _estimate(spec, facts)
     plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
@@ -76,7 +77,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
             loading=LoadingPlan(num_workers=data.num_workers, timeout_s=LOAD_TIMEOUT_S),
         ),
         batch=batch,
-        steps=structured.make_steps(spec.trainer, train.num_records, batch),
+        steps=structured.make_steps(spec.trainer, train.num_records, batch, tokens=estimate.tokens_p50),
         optimizer=structured.make_optimizer(spec.optimizer, spec.trainer).model_copy(update={"eps": EPS}),
         schedule=structured.make_schedule(spec.scheduler, spec.trainer.max_iter),
         mesh=mesh,
@@ -84,7 +85,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         checkpoint=structured.make_checkpoint(spec.checkpoint, warm_start=spec.checkpoint.load_path or None),
         validation=structured.no_validation(),
         logging=structured.make_logging(spec.job, spec.trainer),
-        estimate=_estimate(spec, facts),
+        estimate=estimate,
         recompute=structured.make_recompute(spec.model),
     )
     model = architecture(facts)
@@ -177,10 +178,7 @@ def _estimate(spec: TrainSpec, facts: Facts) -> EstimatePlan:
         model.geometry if model else VisionGeometry(),
         system_prompt=spec.dataloader_train.system_prompt,
     )
-    spread = summarise(lengths)
-    return EstimatePlan(
-        max_tokens=spread.longest, max_tokens_record=spread.record, tokens_p50=spread.p50, tokens_p99=spread.p99
-    )
+    return spread(summarise(lengths))
 
 
 def _answering(model: AnsweringModel, facts: Facts) -> ModelPlan:

@@ -10,9 +10,9 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.clip_costs import ClipNetwork, config_of, with_costs
-from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
+from tao_runtime.plan.clip_data import clip_lengths, make_clip_dataset
 from tao_runtime.plan.clip_time import with_time
-from tao_runtime.plan.costs import EstimatePlan
+from tao_runtime.plan.costs import spread
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
@@ -61,7 +61,8 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     train = make_clip_dataset(facts, ref, rules)
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
-    longest, record = longest_clip(facts, "train", rules)
+    batch = batch.model_copy(update={"max_samples": data.max_samples_per_batch})
+    lengths = clip_lengths(facts, "train", rules)
     plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
@@ -76,8 +77,8 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
             loading=LoadingPlan(num_workers=data.num_workers, timeout_s=LOAD_TIMEOUT_S),
             cache_bytes=LATENT_CACHE_BYTES,
         ),
-        batch=batch.model_copy(update={"max_samples": data.max_samples_per_batch}),
-        steps=structured.make_steps(spec.trainer, train.num_records, batch),
+        batch=batch,
+        steps=structured.make_steps(spec.trainer, train.num_records, batch, tokens=lengths.p50),
         optimizer=structured.make_optimizer(spec.optimizer, spec.trainer),
         schedule=structured.make_schedule(spec.scheduler, spec.trainer.max_iter),
         mesh=mesh,
@@ -85,7 +86,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         checkpoint=structured.make_checkpoint(spec.checkpoint),
         validation=structured.no_validation(),
         logging=structured.make_logging(spec.job, spec.trainer),
-        estimate=EstimatePlan(max_tokens=longest, max_tokens_record=record),
+        estimate=spread(lengths),
         diffusion=_diffusion(spec, facts),
         ema=structured.make_ema(spec.model.ema),
         recompute=structured.make_recompute(spec.model),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from tao_runtime.data.lengths import LengthSummary
 from tao_runtime.errors import Frozen
 
 
@@ -51,3 +52,13 @@ class EstimatePlan(Frozen):
     export_bytes: int | None = Field(default=None, description="of the weights or adapter written at the end")
     step_seconds: Range | None = Field(default=None, description="of one optimizer step; null: device not known")
     total_seconds: Range | None = Field(default=None, description="of all steps, without saving and validating")
+
+
+def spread(lengths: LengthSummary) -> EstimatePlan:
+    """Return an estimate that tells of lengths alone."""
+    return EstimatePlan(
+        max_tokens=lengths.longest,
+        max_tokens_record=lengths.record,
+        tokens_p50=lengths.p50,
+        tokens_p99=lengths.p99,
+    )

@@ -118,6 +118,8 @@ class StepPlan(Frozen):
     total: int | None
     dropped_per_epoch: int | None = Field(default=None, description="records left over each epoch; others each time")
     limit: int | None = Field(default=None, description="upper bound that the spec sets on total")
+    samples: float | None = Field(default=None, description="of a step; where packs are filled, about; null: not known")
+    passes: float | None = Field(default=None, description="times that the run visits a sample, about; null: not known")
 
 
 class OptimizerPlan(Frozen):

@@ -178,10 +178,14 @@ def make_batch(trainer: Trainer, data_parallel: int | None, *, micro: int, pack:
     )
 
 
-def make_steps(trainer: Trainer, records: int | None, batch: BatchPlan) -> StepPlan:
-    """Return the steps: their number is given; an epoch is known where a batch is a number of samples."""
+def make_steps(trainer: Trainer, records: int | None, batch: BatchPlan, *, tokens: int | None = None) -> StepPlan:
+    """Return the steps: their number is given; an epoch is known where a batch is a number of samples.
+
+    `tokens` of a usual sample say how many fill a pack.
+    """
     known = records is not None and batch.global_batch
     per_epoch = records // batch.global_batch if known and records is not None and batch.global_batch else None
+    samples = _samples(batch, tokens)
     return StepPlan(
         epochs=None,
         per_epoch=per_epoch,
@@ -189,4 +193,14 @@ def make_steps(trainer: Trainer, records: int | None, batch: BatchPlan) -> StepP
         dropped_per_epoch=records - per_epoch * batch.global_batch
         if records is not None and per_epoch is not None and batch.global_batch
         else None,
+        samples=samples,
+        passes=trainer.max_iter * samples / records if samples and records else None,
     )
+
+
+def _samples(batch: BatchPlan, tokens: int | None) -> float | None:
+    """Return the samples of a step."""
+    if batch.pack_tokens is None or not tokens or not batch.data_parallel or not batch.accumulation:
+        return batch.global_batch
+    in_pack = min(max(1, batch.pack_tokens // tokens), batch.max_samples or batch.pack_tokens)
+    return float(in_pack * batch.accumulation * batch.data_parallel)

@@ -15,9 +15,9 @@ from tao_runtime.data.t5 import MAX_TOKENS, WIDTH
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.clip_costs import ClipNetwork, config_of, with_costs
-from tao_runtime.plan.clip_data import longest_clip, make_clip_dataset
+from tao_runtime.plan.clip_data import clip_lengths, make_clip_dataset
 from tao_runtime.plan.clip_time import with_time
-from tao_runtime.plan.costs import EstimatePlan
+from tao_runtime.plan.costs import spread
 from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, TextPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
@@ -138,7 +138,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
     places = {ref.label: structured.place(ref, facts) for ref in spec.models()}
     train = make_clip_dataset(facts, spec.datasets()[0], rules)
     batch = structured.make_batch(trainer, data_parallel, micro=data.batch_size, pack=None, seed=data.seed)
-    longest, record = longest_clip(facts, "train", rules)
+    lengths = clip_lengths(facts, "train", rules)
     base = facts.models.get("model")
     lora = structured.make_lora(model.lora_rank, model.lora_alpha, world.targets)
     plan = TrainPlan(
@@ -171,7 +171,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         checkpoint=structured.make_checkpoint(spec.checkpoint),
         validation=structured.no_validation(),
         logging=structured.make_logging(spec.job, trainer),
-        estimate=EstimatePlan(max_tokens=longest, max_tokens_record=record),
+        estimate=spread(lengths),
         diffusion=_diffusion(world, data, facts, places=places, network=model.size),
         ema=structured.make_ema(model.ema),
         recompute=structured.make_recompute(model),

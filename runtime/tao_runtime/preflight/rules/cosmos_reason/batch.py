@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from pydantic import JsonValue
+
 from tao_runtime.data.facts import Facts
 from tao_runtime.plan.model import TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
@@ -104,8 +106,29 @@ def warmup(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
     """Warm-up ends before the run does."""
     steps, total = plan.schedule.warmup_steps, plan.steps.total
     if steps and total and steps >= total:
-        name = "train.optm_warmup_steps" if spec.train.optm_warmup_steps else "train.optm_warmup_epochs"
-        yield Problem(name, f"{steps} of {total} steps are warm-up", "fewer than the run has")
+        given, better = "train.optm_warmup_steps", total // 10
+        name = given if spec.train.optm_warmup_steps else "train.optm_warmup_epochs"
+        patch: dict[str, JsonValue] = {given: better} if name == given else {name: 0, given: better}
+        fix = "set " + " and ".join(f"{key} to {value}" for key, value in patch.items())
+        yield Problem(name, f"{steps} of {total} steps are warm-up", "fewer than the run has", fix, patch)
+
+
+@rule(
+    "cosmos_reason/save-interval",
+    "note",
+    families=("cosmos_reason",),
+    actions=("train",),
+    source="a run that ends early has nothing to go on from",
+)
+def save_interval(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """A run that saves does so before its end."""
+    every, total = plan.checkpoint.every_steps, plan.steps.total
+    if plan.checkpoint.enabled and every and total and every > total:
+        where = "train.ckpt.save_freq" if spec.train.ckpt.save_freq else "train.ckpt.save_freq_in_epoch"
+        patch: dict[str, JsonValue] = {"train.ckpt.save_freq": max(1, total // 4)}
+        saw = f"every {every:,} steps, and the run has {total:,}: nothing is kept before its end"
+        fix = f"set train.ckpt.save_freq to {max(1, total // 4)}"
+        yield Problem(where, saw, f"at most {total:,}", fix, patch)
 
 
 @rule(

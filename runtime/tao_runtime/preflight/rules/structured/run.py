@@ -78,7 +78,9 @@ def warmup(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
         cycle = plan.schedule.cycles[0]
         reached = cycle.start + (cycle.peak - cycle.start) * (total - 1) / steps
         saw = f"{steps} of {total} steps are warm-up: the rate ends at {reached:.0%} of optimizer.lr"
-        yield Problem("scheduler.warm_up_steps", saw, "fewer than the run has", f"set it to [{total // 10}]")
+        better = [total // 10, *spec.scheduler.warm_up_steps[1:]]
+        where = "scheduler.warm_up_steps"
+        yield Problem(where, saw, "fewer than the run has", f"set it to {better}", {where: better})
 
 
 @rule(

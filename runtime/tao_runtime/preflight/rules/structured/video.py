@@ -9,6 +9,7 @@ from tao_runtime.data.clips import REASONS, ClipRules
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import network_names
 from tao_runtime.errors import Severity
+from tao_runtime.plan.clip_data import first_dropped
 from tao_runtime.plan.model import ClipsPlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.preflight.rules.structured import VIDEO
@@ -102,14 +103,15 @@ def no_samples(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
 )
 def dropped(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
     """Every window gives a sample; what does not is counted by reason."""
-    data = _data(plan)
-    for reason, count in data.dropped.items():
-        if reason == "unusable" or not data.num_records:
-            continue
+    data, seen = _data(plan), facts.datasets.get("train" if spec.action == "train" else "eval")
+    reasons = [reason for reason in data.dropped if reason != "unusable"] if data.num_records else []
+    first = first_dropped(seen, rules_of(plan), reasons) if seen is not None and reasons else {}
+    for reason in reasons:
         yield Problem(
             f"{table_of(spec)}.{'dataset_path' if spec.packs else 'dataset_dir'}",
-            f"{count:,} windows left out ({reason}): {REASONS[reason]}",
+            f"{data.dropped[reason]:,} windows left out ({reason}): {REASONS[reason]}",
             "none left out",
+            record=first.get(reason),
             file=data.annotation,
         )
 
