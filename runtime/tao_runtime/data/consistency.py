@@ -84,7 +84,8 @@ class AgreementFold:
 class AbsoluteFold:
     """Counts records that name media by absolute paths; one finding for all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, fix: str = "make them relative, and name their folder as the media path of the spec") -> None:
+        self.fix = fix
         self.count, self.first, self.example = 0, 0, ""
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
@@ -98,5 +99,4 @@ class AbsoluteFold:
     def finish(self, findings: Collector) -> None:
         if self.count:
             saw = f"{self.count:,} records name media by absolute paths, such as {quote(self.example)}"
-            fix = "make them relative, and name their folder as the media path of the spec"
-            findings.add(ABSOLUTE, saw, "paths relative to the media root", at=At(self.first), fix=fix)
+            findings.add(ABSOLUTE, saw, "paths relative to the media root", at=At(self.first), fix=self.fix)
