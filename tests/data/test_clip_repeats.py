@@ -48,9 +48,10 @@ def lines(root: Path, *records: dict[str, object]) -> Path:
         (record("2", "a.mp4", window("a circle")), "[clips/captions-contradict]"),
         (record("2", "a.mp4", window("a circle", end_frame=16)), "the same frames as record 0, with another caption"),
         (record("2", "copy.mp4", window("a circle")), "the same bytes as record 0, with another caption"),
-        (record("2", "a.mp4", window()), "[clips/repeated]"),
+        (record("2", "a.mp4", window()), "clips/repeated"),
         (record("1", "b.mp4", window()), "the same uuid as record 0"),
         (record("2", "b.mp4", window(end_frame=99)), "end_frame 99, and the clip has 16 frames; want at most 15"),
+        (record("2", "b.mp4", window(end_frame=99)), "clips/window-end"),
     ],
 )
 def test_a_second_line_that_is_not_one_of_its_own(tmp_path: Path, second: dict[str, object], words: str) -> None:
