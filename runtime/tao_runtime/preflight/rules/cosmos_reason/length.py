@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from tao_runtime.data.shorter import shorter
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
 from tao_runtime.plan.model import EvaluatePlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
+from tao_runtime.preflight.tokenizer import load_tokenizer
 from tao_runtime.spec.cosmos_reason import EvaluateSpec, TrainSpec
 
 SHOWN: Final = 5  # worst records named
@@ -100,21 +100,6 @@ def count_tokens(samples: Samples, records: Sequence[int], tokenizer: Any) -> Le
         sizes = [len(one) for one in tokenizer.encode_batch_fast(list(places), add_special_tokens=False)]
         counts[start : start + len(parts)] += [sum(sizes[place] for place in part) for part in parts]
     return counts
-
-
-def load_tokenizer(model: ModelFacts | None) -> Any | None:
-    """Return the model's tokenizer, if it is on this machine and can be read."""
-    path = (model.directory or Path()) / "tokenizer.json" if model and model.directory else None
-    if path is None or not path.is_file():
-        return None
-    from tokenizers import Tokenizer as Loaded  # noqa: PLC0415 - 20 MB that most checks do not need
-
-    try:
-        return Loaded.from_file(str(path))
-    except BaseException as error:  # the Rust binding raises bare Exception for a broken file
-        if type(error) is not Exception:
-            raise
-        return None
 
 
 def too_long(samples: Samples, limit: Limit, model: ModelFacts | None) -> Iterator[Problem]:
