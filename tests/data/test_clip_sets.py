@@ -55,8 +55,9 @@ def test_structured_captions_win_and_are_written_as_they_stand() -> None:
 def test_a_file_of_clips_is_seen_whole(tmp_path: Path) -> None:
     make_clip(tmp_path / "a.mp4")
     make_clip(tmp_path / "b.mp4", num_frames=8)
-    facts = probe_dataset(lines(tmp_path, {"vision_path": "a.mp4", "t2w_windows": [window(), window(start_frame=4)]},
-                                {"vision_path": "b.mp4", "t2w_windows": [window(caption_json={"a": 1})]}))  # fmt: skip
+    second = {"vision_path": "b.mp4", "t2w_windows": [window(end_frame=7, caption_json={"a": 1})]}
+    first = {"vision_path": "a.mp4", "t2w_windows": [window(), window(start_frame=4)]}
+    facts = probe_dataset(lines(tmp_path, first, second))
     assert facts.findings == () and facts.num_usable == 2 and facts.windows is not None
     assert facts.windows.start.tolist() == [0, 2, 3] and facts.windows.first.tolist() == [0, 4, 0]
     assert facts.windows.structured.tolist() == [False, False, True]

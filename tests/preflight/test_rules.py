@@ -201,7 +201,7 @@ def big_checkpoint(world: World) -> None:
 
 # rule -> (how to break the world, words that the finding must have)
 BAD: dict[str, tuple[Break, str]] = {
-    "dataset/annotation-unreadable": (lambda w: write(w.train / "annotations.json", b'[{"id": 1},\n{"id"'), ":2:"),
+    "dataset/annotation-unreadable": (lambda w: write(w.train / "annotations.json", b'[{"id": 1},\n{"id"'), ".json 2:"),
     "dataset/no-records": (lambda w: write_annotations(w.train, []), "0 records"),
     "dataset/media-root-missing": (lambda w: w.set(custom__train_dataset__media_path="nowhere"), "not a directory"),
     "dataset/record-not-object": (lambda w: w.records([1, 2]), "[1, 2]; want an object"),

@@ -85,6 +85,27 @@ def other_encoder(world: StructuredProject) -> None:
     write_embedding(path, np.zeros((2, 1024), np.float16), caption=caption, encoder=Encoder("org/other", "0" * 64))
 
 
+def long_caption(world: StructuredProject) -> None:
+    (world.data / "metas" / "0.txt").write_text("x" * 600)
+
+
+def counted(limit: int) -> Break:
+    """Give the base its tokenizer, which makes a token of each letter; the captions have 13."""
+
+    def change(world: StructuredProject) -> None:
+        (world.model / "text_tokenizer").mkdir()
+        (world.model / "text_tokenizer" / "tokenizer.json").write_bytes((world.model / "tokenizer.json").read_bytes())
+        world.set(dataloader_train__max_caption_tokens=limit)
+
+    return change
+
+
+def two_rates(world: StructuredProject) -> None:
+    make_clip(world.data / "videos" / "0.mp4", num_frames=24, fps=30)
+    world.world_size = 1
+    world.set(dataloader_train__batch_size=2)
+
+
 def based_on(family: str, size: str, cp: int = 1, **changes: object) -> Break:
     """Give the base the configuration of another size."""
 
@@ -120,7 +141,7 @@ BAD: list[tuple[str, str, Break, str]] = [
     ("structured/repeats", VIDEO, lambda w: w.set(trainer__max_iter=700), "each of 6 samples about 117 times"),
     ("structured/step-repeats", VISION, lambda w: w.set(trainer__grad_accum_iter=50), "50 x 1 packs of"),
     ("structured/dropped-records", VIDEO, world_of(4), "2 of 6 samples do not fill a global batch of 4"),
-    ("structured/save-interval", VISION, lambda w: w.set(checkpoint__save_iter=600), "every 600 steps, and the run has"),
+    ("structured/save-interval", VISION, lambda w: w.set(checkpoint__save_iter=600), "every 600 steps, and the run"),
     ("structured/schedule-lists", VISION, lambda w: w.set(scheduler__f_max=[1.0, 0.5]), "2 entries; want 1"),
     ("structured/schedule-end", VISION, lambda w: w.set(scheduler__cycle_lengths=[300]), "300 steps of cycles"),
     ("structured/output-inside", VISION, lambda w: w.set(job__group="../.."), "without .. and without a leading /"),
@@ -149,6 +170,11 @@ BAD: list[tuple[str, str, Break, str]] = [
     ("video/conditioning", VIDEO, lambda w: w.set(model__max_num_conditional_frames=5), "fewer than the 5 latent"),
     ("video/conditioning", VIDEO, lambda w: w.set(model__max_num_conditional_frames=0), "at least min_num"),
     ("video/caption-length", VISION, lambda w: w.set(dataloader_train__max_caption_tokens=5), "6 captions may be"),
+    ("video/caption-length", VISION, counted(5), "a caption of 13 tokens, the longest of 6; want at most 5"),
+    ("video/caption-length", VISION, counted(12), "set it to 128, or shorten the caption"),
+    ("video/caption-length", VIDEO, long_caption, "a caption of 600 tokens, the longest of 1; want at most 512"),
+    ("video/frame-rates", VIDEO, two_rates, "2 clips in a micro-batch, 2 frame rates: 8 to 30"),
+    ("video/frame-rates", TEXT, two_rates, "set it to 1, and trainer.grad_accum_iter to 2: the same global batch"),
     ("video/embedding-missing", TEXT, lambda w: w.set(model__text_encoder=""), "no text encoder, and 6 clips"),
     ("video/embedding-encoder", VIDEO, other_encoder, "clips embedded by org/other, whose weights are not those of"),
     ("video/request", TEXT, ask(prompt=""), "neither prompt nor prompts_path"),
@@ -208,4 +234,25 @@ def test_rule_fires_on_its_bad_input(tmp_path: Path, name: str, family: str, bre
 def test_good_input_has_no_finding(tmp_path: Path, family: str, action: str) -> None:
     world = StructuredProject(tmp_path / "world", family)
     world.action = action
+    assert [finding.render() for finding in world.report().findings] == []
+
+
+@pytest.mark.parametrize(("family", "breaker"), [(VIDEO, two_rates), (TEXT, two_rates), (VISION, counted(5))])
+def test_the_patch_of_an_error_makes_the_check_pass(tmp_path: Path, family: str, breaker: Break) -> None:
+    world = StructuredProject(tmp_path / "world", family)
+    breaker(world)
+    errors = [finding for finding in world.report().findings if finding.severity == "error"]
+    assert errors
+    for finding in errors:
+        assert finding.fix is not None and finding.fix.patch is not None
+        world.set(**finding.fix.patch)
+    assert [finding.render() for finding in world.report().findings] == []
+
+
+def test_captions_that_the_tokenizer_finds_short_are_no_finding(tmp_path: Path) -> None:
+    world = StructuredProject(tmp_path / "world", VIDEO)
+    tokenizer = json.loads((world.model / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"], tokenizer["model"] = None, {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}
+    (world.model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    long_caption(world)
     assert [finding.render() for finding in world.report().findings] == []

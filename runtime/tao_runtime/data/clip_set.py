@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from tao_runtime.data.clip_repeats import judge_repeats
 from tao_runtime.data.clips import Window
 from tao_runtime.data.facts import DatasetFacts, MediaHeader, MediaKind, RecordColumns, WindowColumns
 from tao_runtime.data.fold import At, Collector, declare
@@ -26,6 +27,12 @@ BAD_WINDOW = declare("clips/window", "error", "A window starts before it ends, i
 NO_CAPTION = declare("clips/caption-empty", "error", "Every window has a caption.", source=_LOADER)
 OUTSIDE = declare("clips/path", "error", "A clip is a local file, inside the data set if its path is relative.",
                   source="paths stay under their roots")  # fmt: skip
+BEYOND = declare(
+    "clips/window-end",
+    "warning",
+    "A window ends where its clip does, or before.",
+    source="the frames that its caption speaks of are not there: the file was cut, or is another one",
+)
 BROKEN = declare(
     "clips/header", "error", "Every clip opens as a video, and says how many frames it has.", source=_LOADER
 )
@@ -37,6 +44,7 @@ class Row:
 
     file: Path
     windows: Sequence[tuple[Window, int, bool]]  # window, bytes of its caption, whether that is JSON
+    captions: Sequence[int]  # hash of each window's caption
     offset: int = 0
     size: int = 0
     usable: bool = True
@@ -67,13 +75,23 @@ class ClipSet:
         index = {name: number for number, name in enumerate(unique)}
         for number, row in enumerate(self.rows):
             result = results[index[str(row.file)]]
-            if not isinstance(result, MediaHeader):
+            if isinstance(result, MediaHeader):
+                self._ends(number, row, result)
+            elif row.file != self.root:  # a record whose path was refused has none
                 self.findings.add(BROKEN, result.saw, result.want, at=At(number, file=str(row.file)))
+        judge_repeats(self.rows, media, [index[str(row.file)] for row in self.rows], self.findings)
         columns = self._columns(index, media)
         found = self.findings.findings()
         return DatasetFacts(
             self.ref.label, self.annotation, self.root, sha256, columns, media, found, windows=self._windows(encoders)
         )
+
+    def _ends(self, number: int, row: Row, header: MediaHeader) -> None:
+        """Compare windows with the frames that there are; one frame more is the end as others count it."""
+        far = [window.last for window, _, _ in row.windows if header.num_frames < window.last < TO_THE_END]
+        if far:
+            saw = f"end_frame {max(far)}, and the clip has {header.num_frames} frames"
+            self.findings.add(BEYOND, saw, f"at most {header.num_frames - 1}", at=At(number, file=str(row.file)))
 
     def _columns(self, index: dict[str, int], media: tuple[MediaHeader | None, ...]) -> RecordColumns:
         count, rows = len(self.rows), self.rows

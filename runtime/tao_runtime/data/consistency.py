@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
 import numpy as np
 
 from tao_runtime.data.fold import At, Collector, declare, quote
 from tao_runtime.data.hashed import HashedRecords
 from tao_runtime.data.llava import MEDIA_KEYS, ROLES
-from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import INTERVAL_KEYS
 
 SHORT: Final = 32  # characters: a longer answer is a description, of which several may be right
@@ -33,10 +32,17 @@ ABSOLUTE = declare(
 )
 
 
+class HasCurrent(Protocol):
+    """What tells the media of the record last seen: two records with equal numbers have the same."""
+
+    @property
+    def current(self) -> Sequence[int]: ...
+
+
 class AgreementFold:
     """Compares the first short answer of records that ask the same: 12 bytes a record, and no text."""
 
-    def __init__(self, key: str, media: MediaFold) -> None:
+    def __init__(self, key: str, media: HasCurrent) -> None:
         self.key = key
         self.media = media  # has seen the record before this fold does
         self.asked, self.answered = HashedRecords(), array("i")
@@ -84,7 +90,8 @@ class AgreementFold:
 class AbsoluteFold:
     """Counts records that name media by absolute paths; one finding for all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, fix: str = "make them relative, and name their folder as the media path of the spec") -> None:
+        self.fix = fix
         self.count, self.first, self.example = 0, 0, ""
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
@@ -98,5 +105,4 @@ class AbsoluteFold:
     def finish(self, findings: Collector) -> None:
         if self.count:
             saw = f"{self.count:,} records name media by absolute paths, such as {quote(self.example)}"
-            fix = "make them relative, and name their folder as the media path of the spec"
-            findings.add(ABSOLUTE, saw, "paths relative to the media root", at=At(self.first), fix=fix)
+            findings.add(ABSOLUTE, saw, "paths relative to the media root", at=At(self.first), fix=self.fix)

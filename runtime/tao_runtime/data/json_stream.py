@@ -140,7 +140,7 @@ class _Window:
                 # A mistake well inside the window is real; at its end, or in an open string, more text may cure it.
                 if self.eof or not (error.msg.startswith("Unterminated") or error.pos > len(self.text) - TAIL):
                     self.move(error.pos)
-                    self.fail(self._explain(error), "valid JSON")
+                    self.fail(self._explain(error), "valid JSON", began=offset)
             except (
                 ValueError,
                 RecursionError,
@@ -205,8 +205,11 @@ class _Window:
             raise InputError(f"{self.path}: {place}: bytes that are not UTF-8; want UTF-8 text") from error
         self.ascii = self.text.isascii()
 
-    def fail(self, saw: str, want: str) -> NoReturn:
+    def fail(self, saw: str, want: str, *, began: int | None = None) -> NoReturn:
+        """Raise; `began` is where the value starts, in whose line the mistake often is."""
         line, column = _line_column(self.path, self.byte)
+        first = line if began is None else _line_column(self.path, began)[0]
+        saw += f", in the value that starts in line {first}" if first != line else ""
         raise InputError(f"{self.path}:{line}:{column}: {saw}; want {want}")
 
 

@@ -273,12 +273,13 @@ DUPLICATE = declare(
 class IdFold:
     """Finds ids that occur twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: str = "id") -> None:
+        self.key = key
         self.seen = HashedRecords()
         self.repeated: set[int] = set()  # records that have the id of an earlier one
 
     def see(self, index: int, record: Mapping[str, object], findings: Collector) -> None:
-        value = record.get("id")
+        value = record.get(self.key)
         if type(value) in (str, int):
             self.seen.add(index, hash(str(value)))
 
@@ -288,10 +289,11 @@ class IdFold:
         for later, first in sorted(pairs):
             record = seen.record(later)
             self.repeated.add(record)
-            saw, at, patch = f"the same id as record {seen.record(first)}", At(record, "/id"), new_id(record)
+            saw, at = f"the same {self.key} as record {seen.record(first)}", At(record, f"/{self.key}")
+            patch = new_id(record, self.key)
             findings.add(DUPLICATE, saw, "an id of its own", at=at, fix="give it another one", patch=patch)
 
 
-def new_id(record: int) -> dict[str, JsonValue]:
+def new_id(record: int, key: str = "id") -> dict[str, JsonValue]:
     """Return the patch that names a record by its place."""
-    return {"id": f"record-{record}"}
+    return {key: f"record-{record}"}

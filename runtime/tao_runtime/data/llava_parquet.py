@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tao_runtime.data.annotations import ColumnBuilder
+from tao_runtime.data.consistency import AgreementFold
 from tao_runtime.data.facts import DatasetFacts, MediaHeader
 from tao_runtime.data.fold import At, Collector, quote
-from tao_runtime.data.llava import ConversationFold
+from tao_runtime.data.llava import ConversationFold, IdFold
+from tao_runtime.data.media import ASPECT, MAX_ASPECT
 from tao_runtime.data.parquet_rules import COLUMNS, NO_COLUMN, NO_PICTURE
 from tao_runtime.data.paths import is_file
 from tao_runtime.data.progress import Progress
+from tao_runtime.data.references import judge_tags
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
 
@@ -35,22 +38,45 @@ def parquet_files(annotation: Path) -> list[Path]:
     return files
 
 
+class _Pictures:
+    """Hashes of the bytes of the pictures of the row last seen, by which records about one picture are found."""
+
+    def __init__(self) -> None:
+        self.current: list[int] = []
+
+    def see(self, picture: object) -> None:
+        data = _bytes(picture)
+        self.current = [] if data is None else [hash(data)]
+
+
+def _bytes(picture: object) -> object:
+    return picture.get("bytes") if isinstance(picture, dict) else picture
+
+
 def probe_llava_parquet(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
     """Judge every row and open every picture's header. Raises InputError if there is no file, or one is broken."""
     annotation = Path(ref.annotation)
     findings = Collector(where=ref.annotation_key, file=str(annotation))
-    turns, columns = ConversationFold(ref.conversation_key), ColumnBuilder()
+    turns, columns, ids, pictures = ConversationFold(ref.conversation_key), ColumnBuilder(), IdFold(), _Pictures()
+    agreement = AgreementFold(ref.conversation_key, pictures)
     media: list[MediaHeader] = []
     files = parquet_files(annotation)
     for number, (file, row, record) in enumerate(_rows(annotation, findings)):
         findings.failed = False
+        picture = record.get("image")
+        pictures.see(picture)
         turns.see(number, record, findings)
-        header = _picture(record.get("image"), Path(f"{file}{MARK}{row}"), number, findings)
+        judge_tags(number, record, turns, ("image", len(pictures.current)), findings)
+        for fold in (ids, agreement):
+            fold.see(number, record, findings)
+        header = _picture(picture, Path(f"{file}{MARK}{row}"), number, findings)
         indices = [len(media)] if header is not None else []
         media += [header] if header is not None else []
         columns.add(number, 0, turns, indices, float("nan"), usable=not findings.failed)
         if progress is not None and not row:
             progress(f"{ref.label} files", files.index(file), len(files))
+    for fold in (ids, agreement):
+        fold.finish(findings)
     found = findings.findings()
     sha256 = parquet_sha256(annotation)
     return DatasetFacts(ref.label, annotation, annotation, sha256, columns.freeze(), tuple(media), found)
@@ -87,19 +113,24 @@ def _rows(annotation: Path, findings: Collector) -> Iterator[tuple[Path, int, Ma
 
 def _picture(value: object, path: Path, number: int, findings: Collector) -> MediaHeader | None:
     """Return the header of a row's picture; None for a row without one, or with one that does not open."""
-    data = value.get("bytes") if isinstance(value, dict) else value
+    data, at = _bytes(value), At(number, "/image")
     if data is None:
         return None
     if not isinstance(data, bytes):
-        findings.add(NO_PICTURE, quote(data), "the bytes of a picture", at=At(number, "/image"))
+        findings.add(NO_PICTURE, quote(data), "the bytes of a picture", at=at)
         return None
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
-            return MediaHeader(path, "image", width, height, 1, 0.0, (image.format or "").lower(), len(data))
+            codec = (image.format or "").lower()
+            image.verify()  # as for a file: the checks of the container, no pixels
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        findings.add(NO_PICTURE, str(error).split(" <")[0] or "not a picture", "a picture", at=At(number, "/image"))
+        findings.add(NO_PICTURE, str(error).split(" <")[0] or "not a picture", "a picture", at=at)
         return None
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        findings.add(ASPECT, f"{width}x{height}", f"sides within {MAX_ASPECT}:1", at=at)
+        return None
+    return MediaHeader(path, "image", width, height, 1, 0.0, codec, len(data))
 
 
 @lru_cache(maxsize=4)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from tao_runtime.data import parquet_rules as _parquet  # noqa: F401 - declares its rules
-from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, Scan, locate, scan_annotations
+from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, locate, scan_annotations
+from tao_runtime.data.broken_media import name_records
 from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
@@ -73,7 +76,8 @@ def probe(
         try:
             facts = probe_dataset(ref, folds=folds, progress=progress)
         except InputError as error:
-            findings.append(_finding(UNREADABLE.name, ref.annotation_key, str(locate(ref)[0]), str(error)))
+            file = ref.annotation if ref.format in FORMATS else str(locate(ref)[0])
+            findings.append(_finding(UNREADABLE.name, ref.annotation_key, file, str(error)))
         else:
             datasets[ref.label] = facts
     return Facts(
@@ -94,7 +98,7 @@ def probe_dataset(
         if not can_be_path(name):
             raise InputError(f"{name!a}: no path of this system; want one without null bytes or halves of characters")
     if ref.format in FORMATS:
-        return FORMATS[ref.format](ref, progress)
+        return _not_empty(ref, FORMATS[ref.format](ref, progress))
     if ref.label == MEDIA_LABEL and not ref.annotation.endswith((".json", ".jsonl")):
         return _probe_folder(ref, progress)
     if not folds and (known := recall(ref, *locate(ref), scans_path())) is not None:
@@ -104,13 +108,12 @@ def probe_dataset(
     opened = part_of(progress, f"{ref.label} media")
     results = probe_media(scan.files, where=ref.media_key, cache=cache_path(), progress=opened)
     media = tuple(result if isinstance(result, MediaHeader) else None for result in results)
-    broken = [result for result in results if isinstance(result, Finding)]
     if not len(scan.columns):
         scan.findings.add(NO_RECORDS, "0 records", "at least one", at=At())
     compare_rates(scan, media)
     whole = () if is_dir(scan.media_root) else (_no_root(ref, scan.media_root),)
     own = with_rates(scan.findings.findings(), scan, media)
-    found = (*whole, *own, *_cap(broken, scan, media))
+    found = (*whole, *own, *name_records(results, scan.files, scan.columns))
     columns = _without(scan.columns, media)
     facts = DatasetFacts(
         ref.label, scan.annotation, scan.media_root, scan.sha256, columns, media, found, cuts=scan.cuts
@@ -118,6 +121,15 @@ def probe_dataset(
     if not folds:
         remember(ref, facts, [path for path, _ in scan.files], scans_path())
     return facts
+
+
+def _not_empty(ref: DatasetRef, facts: DatasetFacts) -> DatasetFacts:
+    """Say that there is nothing in a data set, unless its own reader has said why."""
+    if facts.num_records or facts.findings:
+        return facts
+    findings = Collector(where=ref.annotation_key, file=str(facts.annotation))
+    findings.add(NO_RECORDS, "0 records", "at least one", at=At())
+    return replace(facts, findings=findings.findings())
 
 
 def scans_path() -> Path:
@@ -144,32 +156,6 @@ def _without(columns: RecordColumns, media: tuple[MediaHeader | None, ...]) -> R
     owner = np.repeat(np.arange(len(columns)), np.diff(columns.media_start))
     columns.usable[owner[bad[columns.media_index]]] = False
     return columns
-
-
-def _cap(broken: list[Finding], scan: Scan, media: tuple[MediaHeader | None, ...]) -> tuple[Finding, ...]:
-    """Name the first record of each broken file, and keep 20 findings of a rule."""
-    first: dict[str, int] = {}
-    names = {number: path for number, (path, _) in enumerate(scan.files) if media[number] is None}
-    if names:
-        owner = np.repeat(np.arange(len(scan.columns)), np.diff(scan.columns.media_start))
-        for number, path in names.items():
-            first[path] = int(owner[np.argmax(scan.columns.media_index == number)])
-    kept: dict[str, list[Finding]] = {}
-    for finding in broken:
-        kept.setdefault(finding.rule, []).append(finding.model_copy(update={"record": first.get(finding.file or "")}))
-    out: list[Finding] = []
-    for rule, found in kept.items():
-        out += found[:20]
-        if len(found) > 20:
-            last = Finding(
-                rule=rule,
-                severity="error",
-                where=found[0].where,
-                saw=f"and {len(found) - 20:,} more",
-                want="none of them",
-            )
-            out.append(last)
-    return tuple(out)
 
 
 def _probe_folder(ref: DatasetRef, progress: Progress | None) -> DatasetFacts:
@@ -221,19 +207,26 @@ def _output_dir(spec: Spec) -> tuple[Finding, ...]:
 
 
 def _finding(rule: str, where: str, file: str, saw: str, want: str = "a file that can be read") -> Finding:
-    text, _, wanted = saw.removeprefix(f"{file}: ").partition("; want ")
+    text, _, wanted = saw.removeprefix(f"{file}:").strip().partition("; want ")
+    place = _PLACE.match(text)
     return Finding(
         rule=rule,
         severity="error",
         where=where,
         file=file,
-        saw=text,
+        pointer=place.group(1) if place else None,
+        saw=text[place.end() :] if place else text,
         want=wanted or want,
         fix=_advice(text),
     )
 
 
+_PLACE: Final = re.compile(r"(\d+:\d+): ")  # line and column
+
+
 def _advice(saw: str) -> Fix | None:
+    if "UTF-16" in saw or "UTF-32" in saw:
+        return Fix(text=f"convert it: iconv -f {'UTF-16' if 'UTF-16' in saw else 'UTF-32'} -t UTF-8")
     if "UTF" in saw:
         return Fix(text="convert it: iconv -f LATIN1 -t UTF-8, with the encoding that it is in")
-    return Fix(text="check the path") if "cannot be read" in saw else None
+    return Fix(text="check the path") if "cannot be read" in saw or "does not exist" in saw else None

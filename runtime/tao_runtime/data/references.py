@@ -60,6 +60,31 @@ class _Refused:
     want: str
 
 
+def judge_tags(
+    index: int,
+    record: Mapping[str, object],
+    turns: ConversationFold,
+    media: tuple[MediaKind, int],
+    findings: Collector,
+) -> None:
+    """Compare the media tags of a record, whose turns passed, with the kind and number of its media."""
+    (kind, num_media), tags, key = media, turns.num_tags, turns.key
+    if tags == num_media or not turns.num_turns:
+        return
+    said: list[dict[str, object]] = record[key]  # type: ignore[assignment]  # they passed
+    saw, want = f"{tags} media tags for {num_media} media", "one <video> or <image> tag for each medium"
+    at = At(index, f"/{key}")
+    if tags < num_media:
+        patch, fix = put_tags(said, key, f"<{kind}>" * (num_media - tags)), "put the tag in front of the question"
+        findings.add(FEWER_TAGS, saw, want, at=at, fix=fix, patch=patch)
+    elif num_media:
+        patch = keep_tags(said, key, num_media)
+        fix = "write &lt;video&gt; or &lt;image&gt; where a question speaks of the tag"
+        findings.add(MORE_TAGS, saw, want, at=at, fix=fix, patch=patch)
+    else:
+        findings.add(MORE_TAGS, saw, want, at=at, fix="name the medium, or take the tag out")
+
+
 class MediaFold:
     """Resolves the media of every record; `current` holds the indices into `files` of the record last seen."""
 
@@ -96,25 +121,8 @@ class MediaFold:
         else:
             num_media = 0
         if self.turns.num_tags != num_media and self.turns.num_turns:
-            turns: list[dict[str, object]] = record[self.turns.key]  # type: ignore[assignment]  # they passed
-            self._tags(index, turns, "image" if keys and keys[0] not in VIDEO_KEYS else "video", num_media, findings)
-
-    def _tags(
-        self, index: int, turns: list[dict[str, object]], kind: MediaKind, num_media: int, findings: Collector
-    ) -> None:
-        tags = self.turns.num_tags
-        saw, want = f"{tags} media tags for {num_media} media", "one <video> or <image> tag for each medium"
-        at, key = At(index, f"/{self.turns.key}"), self.turns.key
-        if tags < num_media:
-            patch = put_tags(turns, key, f"<{kind}>" * (num_media - tags))
-            fix = "put the tag in front of the question"
-            findings.add(FEWER_TAGS, saw, want, at=at, fix=fix, patch=patch)
-        elif num_media:
-            patch = keep_tags(turns, key, num_media)
-            fix = "write &lt;video&gt; or &lt;image&gt; where a question speaks of the tag"
-            findings.add(MORE_TAGS, saw, want, at=at, fix=fix, patch=patch)
-        else:
-            findings.add(MORE_TAGS, saw, want, at=at, fix="name the medium, or take the tag out")
+            tagged: MediaKind = "image" if keys and keys[0] not in VIDEO_KEYS else "video"
+            judge_tags(index, record, self.turns, (tagged, num_media), findings)
 
     def _other_kind(self, names: list[object], kind: MediaKind) -> str:
         """Return a file of the other kind, by its suffix; one that was found before is of its own."""

@@ -9,10 +9,12 @@ from pathlib import Path, PurePath
 from tao_runtime.data.captions import KEYS, caption_of
 from tao_runtime.data.clip_set import BAD_WINDOW, MALFORMED, NO_CAPTION, OUTSIDE, TO_THE_END, ClipSet, Row
 from tao_runtime.data.clips import Window
+from tao_runtime.data.consistency import AbsoluteFold
 from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.json_stream import iter_array
+from tao_runtime.data.llava import IdFold
 from tao_runtime.data.paths import can_be_path, size_of
 from tao_runtime.data.progress import Progress
 from tao_runtime.data.t5 import find_embedding
@@ -24,17 +26,23 @@ def probe_video_jsonl(ref: DatasetRef, progress: Progress | None = None) -> Data
     annotation, digest = Path(ref.annotation), hashlib.sha256()
     clips = ClipSet(ref, annotation, Path(ref.media) if ref.media else annotation.parent)
     embeddings, total = EmbeddingFold(clips.findings), size_of(annotation)
+    ids, absolute = IdFold("uuid"), AbsoluteFold("make them relative to the folder of this file")
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         clips.findings.failed = False
-        windows = _windows(index, record, clips.findings) if isinstance(record, dict) else []
+        windows, captions = _windows(index, record, clips.findings) if isinstance(record, dict) else ([], [])
         file = _file(index, record, clips) if isinstance(record, dict) else None
         embedded = isinstance(record, dict) and file is not None and _embedded(index, annotation, record, embeddings)
-        if not isinstance(record, dict):
+        if isinstance(record, dict):
+            ids.see(index, record, clips.findings)
+            absolute.see(index, {"video": record.get("vision_path")}, clips.findings)
+        else:
             clips.findings.add(MALFORMED, quote(record), "an object", at=At(index))
         usable = not clips.findings.failed and bool(windows)
-        clips.rows.append(Row(file or clips.root, windows, offset, size, usable, embedded))
+        clips.rows.append(Row(file or clips.root, windows, captions, offset, size, usable, embedded))
         if progress is not None and not index % 1000:
             progress(f"{ref.label} records", offset + size, total)
+    for fold in (ids, absolute):
+        fold.finish(clips.findings)
     return clips.facts(digest.hexdigest(), progress, encoders=embeddings.finish())
 
 
@@ -72,12 +80,15 @@ def _file(index: int, record: Mapping[str, object], clips: ClipSet) -> Path | No
     return path
 
 
-def _windows(index: int, record: Mapping[str, object], findings: Collector) -> list[tuple[Window, int, bool]]:
+def _windows(
+    index: int, record: Mapping[str, object], findings: Collector
+) -> tuple[list[tuple[Window, int, bool]], list[int]]:
+    """Return the windows of a record, and a hash of each one's caption."""
     given = record.get("t2w_windows")
     if not isinstance(given, list) or not given:
         findings.add(MALFORMED, f"t2w_windows: {quote(given)}", "a list of windows", at=At(index, "/t2w_windows"))
-        return []
-    found = []
+        return [], []
+    found, captions = [], []
     for number, item in enumerate(given):
         at = At(index, f"/t2w_windows/{number}")
         window = _window(item, findings, at)
@@ -88,7 +99,8 @@ def _windows(index: int, record: Mapping[str, object], findings: Collector) -> l
             findings.add(NO_CAPTION, "no caption", f"text under {KEYS[0]} or {KEYS[-1]}", at=at)
         text = caption.text.encode(errors="surrogatepass") if caption else b""
         found.append((window, len(text), caption.structured if caption else False))
-    return found
+        captions.append(hash(text))
+    return found, captions
 
 
 def _window(item: object, findings: Collector, at: At) -> Window | None:

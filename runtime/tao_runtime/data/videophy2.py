@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from tao_runtime.data.annotations import ColumnBuilder
+from tao_runtime.data.broken_media import name_records
+from tao_runtime.data.consistency import AbsoluteFold, AgreementFold
 from tao_runtime.data.facts import DatasetFacts, MediaHeader
 from tao_runtime.data.fold import At, Collector, declare, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import ConversationFold, IdFold
 from tao_runtime.data.media import cache_path, probe_media
-from tao_runtime.data.paths import is_dir, size_of
+from tao_runtime.data.paths import is_dir, is_file, size_of
 from tao_runtime.data.progress import Progress, part_of
 from tao_runtime.data.references import MediaFold
-from tao_runtime.errors import Finding
 from tao_runtime.spec.base import DatasetRef
 
 META, MEDIA, TEXT = "meta.json", "media", "text"
@@ -48,29 +49,30 @@ def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> Datase
     findings = Collector(where=ref.annotation_key, file=str(meta))
     turns, columns, ids = ConversationFold("conversations"), ColumnBuilder(), IdFold()
     media, total = MediaFold(meta.parent, turns), size_of(meta)
+    folds = (turns, media, ids, AgreementFold("conversations", media), AbsoluteFold("make them relative to the folder"))
     for index, offset, size, entry in iter_array(meta):
         findings.failed = False
         if progress is not None and not index % 1000:
             progress(f"{ref.label} entries", offset, total)
         record = record_of(meta.parent, entry)
         if record is None:
-            findings.add(BAD_ENTRY, quote(entry), f"an entry with {TEXT}/<id>.json beside it", at=At(index))
+            findings.add(BAD_ENTRY, *_fault(meta.parent, entry), at=At(index))
             columns.add(offset, size, None, (), math.nan, usable=False)
             continue
-        for fold in (turns, media, ids):
+        for fold in folds:
             fold.see(index, record, findings)
         columns.add(offset, size, turns, media.current, math.nan, usable=not findings.failed)
-    ids.finish(findings)
+    for fold in folds:
+        fold.finish(findings)
     results = probe_media(
         media.files, where=ref.media_key, cache=cache_path(), progress=part_of(progress, f"{ref.label} media")
     )
-    broken = [result for result in results if isinstance(result, Finding)]
     headers = tuple(result if isinstance(result, MediaHeader) else None for result in results)
     frozen = columns.freeze()
     for record_number in range(len(frozen)):
         if any(headers[number] is None for number in frozen.media_of(record_number)):
             frozen.usable[record_number] = False
-    found = (*findings.findings(), *broken[:20])
+    found = (*findings.findings(), *name_records(results, media.files, frozen))
     return DatasetFacts(ref.label, meta, meta.parent, videophy2_sha256(meta), frozen, headers, found)
 
 
@@ -94,8 +96,8 @@ def read_entry(annotation: Path, offset: int, size: int) -> Mapping[str, object]
 def record_of(folder: Path, entry: object) -> dict[str, object] | None:
     """Return the LLaVA record of an entry; None if it has no id, or no turns beside it."""
     table: Mapping[str, object] = entry if isinstance(entry, dict) else {}
-    name = entry if isinstance(entry, str) else next((table[key] for key in ID_KEYS if key in table), None)
-    if not isinstance(name, str) or not name or "/" in name or name.startswith("."):
+    name = _name(entry, table)
+    if name is None:
         return None
     given = next((table[key] for key in TURN_KEYS if key in table), None)
     turns = _turns(given if given is not None else _read(_text_of(folder, name, table.get("conversation"))))
@@ -103,6 +105,27 @@ def record_of(folder: Path, entry: object) -> dict[str, object] | None:
         return None
     media = table.get("media") or table.get("video") or f"{MEDIA}/{name}.mp4"
     return {"id": name, "video": media, "conversations": turns}
+
+
+def _name(entry: object, table: Mapping[str, object]) -> str | None:
+    name = entry if isinstance(entry, str) else next((table[key] for key in ID_KEYS if key in table), None)
+    return name if isinstance(name, str) and name and "/" not in name and not name.startswith(".") else None
+
+
+def _fault(folder: Path, entry: object) -> tuple[str, str]:
+    """Say why an entry gives no record: what was seen, and what is wanted."""
+    table: Mapping[str, object] = entry if isinstance(entry, dict) else {}
+    name = _name(entry, table)
+    if name is None:
+        return quote(entry), f"an id, or an object with {', '.join(ID_KEYS)}: a name without / that starts with no dot"
+    path = _text_of(folder, name, table.get("conversation"))
+    where = path.relative_to(folder).as_posix()
+    if any(key in table for key in TURN_KEYS):
+        return f"{quote(entry)}: its turns are no list of objects", "a list of turns"
+    if not is_file(path):
+        return f"{quote(name)}, and no {where}", f"{TEXT}/<id>.json beside {META}"
+    why = "no list of turns" if _read(path) is not None else "not JSON in UTF-8"
+    return f"{where} of {quote(name)}: {why}", "a list of turns, or an object with one"
 
 
 def _text_of(folder: Path, name: str, given: object) -> Path:

@@ -18,7 +18,7 @@ def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
     """Return the ledger of every data set of clips that the plan reads, by label.
 
     Raises:
-        FindingsError: the base is no pipeline folder, or clips of a micro-batch differ in frame rate.
+        FindingsError: the base is no pipeline folder.
     """
     assert plan.data.clips is not None
     ledgers = {
@@ -26,8 +26,7 @@ def clip_ledgers(plan: TrainPlan, facts: Facts) -> dict[str, ClipLedger]:
             plan.data.train, facts.datasets["train"], plan.data.clips, flops=sample_flops(plan, facts)
         )
     }
-    findings = [*_base(plan, facts), *_rates(plan, ledgers["train"])]
-    if findings:
+    if findings := list(_base(plan, facts)):
         raise FindingsError(findings)
     return ledgers
 
@@ -100,19 +99,4 @@ def _base(plan: TrainPlan, facts: Facts) -> Iterator[Finding]:
             saw=f"missing in {folder}: {', '.join(model.missing[:8])}",
             want="every file of the network",
             fix=Fix(text="fetch the folder again"),
-        )
-
-
-def _rates(plan: TrainPlan, ledger: ClipLedger) -> Iterator[Finding]:
-    """The network is told one frame rate per micro-batch."""
-    rates = sorted({round(float(rate), 3) for rate in ledger.fps})
-    packed = plan.batch.pack_tokens is not None or plan.batch.micro == 0
-    if len(rates) > 1 and plan.batch.micro > 1 and not packed:
-        yield Finding(
-            rule="run/frame-rates",
-            severity="error",
-            where="dataloader_train.batch_size",
-            saw=f"{plan.batch.micro} clips in a micro-batch, {len(rates)} frame rates: {rates[0]:g} to {rates[-1]:g}",
-            want="clips of one frame rate, or one clip per micro-batch",
-            fix=Fix(text="set dataloader_train.batch_size to 1 and raise trainer.grad_accum_iter"),
         )

@@ -105,13 +105,14 @@ def length(spec: Any, facts: Facts, plan: TrainPlan | EvaluatePlan) -> Iterator[
     """Every record fits the length that the spec allows, text and vision together. Nothing is ever cut."""
     train = isinstance(plan, TrainPlan)
     dataset = facts.datasets.get("train" if train else "eval")
-    if dataset is None or dataset.annotation.suffix not in (".json", ".jsonl"):
-        return  # pictures inside parquet rows are bounded by their own size; their text is counted when it is read
+    if dataset is None:
+        return
     model = facts.models.get("architecture") or facts.models.get("base_model") or facts.models.get("model")
     source = plan.data if isinstance(plan, TrainPlan) else plan
     prompt = PromptOptions(source.prompt_format, source.system_prompt)
     geometry = model.geometry if model else VisionGeometry()
-    samples = Samples(dataset, source.sampling, geometry, prompt, generate=not train)
+    layout = plan.data.train.format if isinstance(plan, TrainPlan) else plan.data.format
+    samples = Samples(dataset, source.sampling, geometry, prompt, generate=not train, format=layout)
     if isinstance(plan, TrainPlan):
         limit = Limit(
             plan.model.max_length, "dataloader_train.max_sequence_length", "dataloader_train.vision.total_pixels"

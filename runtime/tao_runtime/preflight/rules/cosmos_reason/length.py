@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from tao_runtime.data.shorter import shorter
 from tao_runtime.data.vision import MediaLayout, SamplingPlan, lay_out
 from tao_runtime.plan.model import EvaluatePlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
+from tao_runtime.preflight.tokenizer import load_tokenizer
 from tao_runtime.spec.cosmos_reason import EvaluateSpec, TrainSpec
 
 SHOWN: Final = 5  # worst records named
@@ -37,6 +37,16 @@ class Samples:
     geometry: VisionGeometry
     prompt: PromptOptions
     generate: bool = False  # only the prompt counts, up to the first answer
+    format: str = "llava"  # how the data set is laid out
+
+    def reader(self) -> Callable[[int], Mapping[str, object]]:
+        """Return what reads a record again."""
+        if self.format == "llava":
+            return RecordReader(self.dataset).__getitem__
+        from tao_runtime.data.records import read_record  # noqa: PLC0415 - pyarrow, which most checks do without
+
+        columns, annotation = self.dataset.columns, self.dataset.annotation
+        return lambda index: read_record(self.format, annotation, int(columns.offset[index]), int(columns.size[index]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +86,13 @@ def count_tokens(samples: Samples, records: Sequence[int], tokenizer: Any) -> Le
     visual = {index: layout.num_tokens for index, layout in layouts.items()}
     # Each pad is a token of its own: writing thousands of them only to count them takes most of the time.
     bare = {index: replace(layout, tokens_per_step=0) for index, layout in layouts.items()}
-    reader, counts = RecordReader(samples.dataset), np.zeros(len(records), np.int32)
+    read, counts = samples.reader(), np.zeros(len(records), np.int32)
     for start in range(0, len(records), BATCH):
         places: dict[str, int] = {}  # text -> its place in the batch: questions and short answers recur
         parts: list[list[int]] = []
         for position, record in enumerate(records[start : start + BATCH], start):
             media = samples.dataset.columns.media_of(record).tolist()
-            turns = read_turns(reader[record], samples.prompt.conversation_key)
+            turns = read_turns(read(record), samples.prompt.conversation_key)
             found = [bare[index] for index in media if index in bare]
             segments = render(turns, found, samples.prompt, generate=samples.generate)
             parts.append([places.setdefault(segment.text, len(places)) for segment in segments])
@@ -90,21 +100,6 @@ def count_tokens(samples: Samples, records: Sequence[int], tokenizer: Any) -> Le
         sizes = [len(one) for one in tokenizer.encode_batch_fast(list(places), add_special_tokens=False)]
         counts[start : start + len(parts)] += [sum(sizes[place] for place in part) for part in parts]
     return counts
-
-
-def load_tokenizer(model: ModelFacts | None) -> Any | None:
-    """Return the model's tokenizer, if it is on this machine and can be read."""
-    path = (model.directory or Path()) / "tokenizer.json" if model and model.directory else None
-    if path is None or not path.is_file():
-        return None
-    from tokenizers import Tokenizer as Loaded  # noqa: PLC0415 - 20 MB that most checks do not need
-
-    try:
-        return Loaded.from_file(str(path))
-    except BaseException as error:  # the Rust binding raises bare Exception for a broken file
-        if type(error) is not Exception:
-            raise
-        return None
 
 
 def too_long(samples: Samples, limit: Limit, model: ModelFacts | None) -> Iterator[Problem]:

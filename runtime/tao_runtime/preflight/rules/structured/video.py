@@ -213,29 +213,6 @@ def conditioning(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
 
 
 @rule(
-    "video/caption-length",
-    "warning",
-    families=VIDEO,
-    actions=("train",),
-    source="upstream cuts a longer caption off, JSON in the middle",
-)
-def caption_length(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
-    """No caption can be longer than the limit: a text never has more tokens than bytes."""
-    data = facts.datasets.get("train")
-    limit = plan.diffusion.text.max_tokens if plan.diffusion else None
-    if data is None or data.windows is None or limit is None or plan.diffusion is None:
-        return
-    if plan.diffusion.text.kind == "t5" and data.windows.embedded.all():
-        return
-    longest = int(data.windows.caption_bytes.max(initial=0))
-    over = int((data.windows.caption_bytes > limit).sum())
-    if over:
-        where = f"{table_of(spec)}.{'max_caption_tokens' if spec.packs else 'dataset_dir'}"
-        saw = f"{over:,} captions may be longer than {limit:,} tokens (up to {longest:,}, by their bytes)"
-        yield Problem(where, saw, "shorter captions", file=str(data.annotation))
-
-
-@rule(
     "video/embedding-missing",
     "error",
     families=VIDEO,
