@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".distcp", ".gguf")
+from tao_runtime.data.paths import is_file
+
+BESIDE = (".json", ".jinja", ".model", ".py", ".tiktoken", ".txt", ".yaml")
 SMALL = 64 << 20  # bytes: a tokenizer has a tenth of it
 PIECE = 4096  # bytes; three of each tensor: 8B parameters in 750 tensors -> 9 MB
 
@@ -43,16 +46,16 @@ def _add(digest: hashlib._Hash, path: Path) -> None:
 
 
 def files_digest(directory: Path) -> str:
-    """Return a sha256 of a model's folder without its weights: configurations, tokenizers, templates, code."""
+    """Return a sha256 of what lies beside a model's weights: configurations, tokenizers, templates, code."""
     digest = hashlib.sha256()
-    files = [path for pattern in ("*", "*/*") for path in directory.glob(pattern) if path.suffix not in WEIGHTS]
+    files = [path for pattern in ("*", "*/*") for path in directory.glob(pattern) if path.suffix in BESIDE]
     for path in sorted(files):
         try:
-            content = path.read_bytes() if path.stat().st_size <= SMALL else None
-        except OSError:  # a folder, or a file that cannot be read
+            # A folder that is no model's may hold anything: devices without an end, and large files.
+            content = path.read_bytes() if is_file(path) and path.stat().st_size <= SMALL else b""
+        except OSError:
             continue
-        digest.update(f"{path.relative_to(directory)}\0{'large' if content is None else len(content)}\0".encode())
-        digest.update(content or b"")
+        digest.update(os.fsencode(path.relative_to(directory)) + b"\0%d\0" % len(content) + content)
     return digest.hexdigest()
 
 
