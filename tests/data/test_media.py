@@ -65,10 +65,10 @@ def test_unusable_cache_costs_nothing_but_time(tmp_path: Path, broken: str) -> N
 
 def test_order_is_kept_and_progress_told(tmp_path: Path) -> None:
     files = [(str(make_clip(tmp_path / f"{n}.mp4", num_frames=n)), "video") for n in (3, 9, 5)]
-    told: list[int] = []
-    headers = probe_media(files, progress=told.append)
+    told: list[tuple[int, int]] = []
+    headers = probe_media(files, progress=lambda done, total: told.append((done, total)))
     assert [header.num_frames for header in headers if isinstance(header, MediaHeader)] == [3, 9, 5]
-    assert told == [1, 2, 3]
+    assert told == [(1, 3), (2, 3), (3, 3)]
 
 
 def plant(folder: Path, monkeypatch: pytest.MonkeyPatch, act: str) -> None:

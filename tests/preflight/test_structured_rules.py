@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,7 @@ BAD: list[tuple[str, str, Break, str]] = [
     ("video/frame-count", TEXT, ask(num_frames=120), "120; want 8 N + 1: 113 or 121"),
     ("video/size", VIDEO, lambda w: w.set(dataloader_train__video_size=[65, 64]), "65x64; want multiples of 8"),
     ("video/no-samples", TEXT, lambda w: w.set(dataloader_train__num_frames=121), "no sample: too-short 6"),
+    ("video/no-samples", VIDEO, lambda w: shutil.rmtree(w.data / "metas"), "repair what the errors about records name"),
     ("video/no-samples", VIDEO, world_of(16), "6 samples, and a global batch of 16"),
     ("video/dropped", TEXT, short_clip, "1 windows left out (too-short)"),
     ("video/context-parallel", VIDEO, world_of(2, **{CP: 2}), "2, and a sample has 5 latent frames"),

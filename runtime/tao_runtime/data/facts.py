@@ -126,6 +126,7 @@ class ModelFacts:
     has_token: bool = False  # a hub token is present (its value is never read into anything)
     is_adapter: bool = False  # a peft adapter directory
     weights_sha256: str | None = None  # of headers and pieces (data/digest.py); None if not local or not whole
+    settings_digest: str | None = None  # of all files beside the weights; of pieces of a model that is one file
     is_file: bool = False  # one file of weights, not a directory
     text_length: int | None = None  # most tokens of a text, by the tokenizer that belongs to it
     tokenizer: Mapping[str, object] = field(default_factory=dict)  # config of the video tokenizer beside it

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tao_runtime.data.commit import hash_files
-from tao_runtime.data.digest import weights_digest
+from tao_runtime.data.digest import pieces_digest, settings_digest, weights_digest
 from tao_runtime.data.facts import ModelFacts, VisionGeometry
 from tao_runtime.data.paths import is_dir, is_file
 from tao_runtime.spec.base import ModelRef
@@ -71,6 +71,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
     """Look at a model's files. Reads headers and JSON only; a model that is not here has `directory` None."""
     directory = local_directory(ref)
     if directory is None:
+        alone = Path(ref.location)
         return ModelFacts(
             ref.label,
             ref.location,
@@ -80,7 +81,8 @@ def probe_model(ref: ModelRef) -> ModelFacts:
             None,
             VisionGeometry(),
             has_token=has_token(),
-            is_file=is_file(Path(ref.location)),
+            settings_digest=pieces_digest([alone]) if is_file(alone) else None,
+            is_file=is_file(alone),
         )
     is_adapter = is_file(directory / _ADAPTER)
     missing: list[str] = []
@@ -107,6 +109,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         has_token=has_token(),
         is_adapter=is_adapter,
         weights_sha256=_digest(folder, shards, is_sharded=is_sharded) if whole else None,
+        settings_digest=settings_digest(directory),
         text_length=_text_length(directory),
         tokenizer=read_json(directory / VIDEO_TOKENIZER / "config.json"),
     )

@@ -11,6 +11,7 @@ from tao_runtime.data.launch import RECEIPT
 from tao_runtime.errors import Finding, Fix, InputError
 from tao_runtime.preflight.report import Report
 
+_SHOWN = ("records", "sha256", "media_sha256", "weights_sha256", "settings_digest")
 WANTED = "the output of check --json"
 
 
@@ -56,19 +57,25 @@ def _differences(then: Report, now: Report) -> Iterator[tuple[str, str]]:
         yield "spec", "the spec, or an override, changed since the report"
     for part in ("datasets", "environment"):
         yield from _changed(part, then.facts.get(part), now.facts.get(part))
+    yield from _changed("models", _seen(then), _seen(now))
+
+
+def _seen(report: Report) -> dict[str, JsonValue]:
+    """Return what was seen of the models; a digest that is null is of one that was not on the machine."""
+    models = report.facts.get("models")
+    table = models if isinstance(models, dict) else {}
+    return {name: model for name, model in table.items() if isinstance(model, dict) and model.get("settings_digest")}
 
 
 def _changed(part: str, then: JsonValue, now: JsonValue) -> Iterator[tuple[str, str]]:
     """Yield what differs in a table of the facts, entry by entry."""
     old, new = (value if isinstance(value, dict) else {} for value in (then, now))
     for name in sorted({*old, *new}):
-        if old.get(name) != new.get(name):
+        if old.get(name) != new.get(name) and not (part == "models" and name not in old):  # fetched since: no change
             yield f"{part}.{name}", f"{_short(new.get(name))}, and {_short(old.get(name))} when it was checked"
 
 
 def _short(value: JsonValue) -> str:
     if isinstance(value, dict):
-        return ", ".join(
-            f"{key} {str(value[key])[:12]}" for key in ("records", "sha256", "media_sha256") if key in value
-        )
+        return ", ".join(f"{key} {str(value[key])[:12]}" for key in _SHOWN if value.get(key) is not None)
     return "absent" if value is None else str(value)

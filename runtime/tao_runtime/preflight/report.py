@@ -125,6 +125,8 @@ def _summary(facts: Facts) -> Mapping[str, JsonValue]:
                 "local": model.directory is not None,
                 "parameters": model.num_parameters,
                 "weight_bytes": model.weight_bytes,
+                "weights_sha256": model.weights_sha256,
+                "settings_digest": model.settings_digest,
                 "video_processor": model.geometry.processor,
             }
             for label, model in facts.models.items()
