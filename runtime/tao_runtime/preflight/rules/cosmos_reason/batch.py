@@ -105,7 +105,9 @@ def warmup(spec: TrainSpec, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
     steps, total = plan.schedule.warmup_steps, plan.steps.total
     if steps and total and steps >= total:
         name = "train.optm_warmup_steps" if spec.train.optm_warmup_steps else "train.optm_warmup_epochs"
-        yield Problem(name, f"{steps} of {total} steps are warm-up", "fewer than the run has")
+        patch = {"train.optm_warmup_steps": total // 10, "train.optm_warmup_epochs": 0}
+        fix = f"set train.optm_warmup_steps to {total // 10}, and train.optm_warmup_epochs to 0"
+        yield Problem(name, f"{steps} of {total} steps are warm-up", "fewer than the run has", fix, patch)
 
 
 @rule(

@@ -19,6 +19,7 @@ REPLICATE: Final = "model.parallelism.data_parallel_replicate_degree"
 CP: Final = "model.parallelism.context_parallel_shard_degree"
 CFG: Final = "model.parallelism.cfg_parallel_shard_degree"
 HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+FEW_STEPS: Final = 50  # a shorter run is over before it can be lost
 LISTS: Final = ("f_max", "f_min", "f_start", "warm_up_steps")
 
 
@@ -78,7 +79,38 @@ def warmup(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
         cycle = plan.schedule.cycles[0]
         reached = cycle.start + (cycle.peak - cycle.start) * (total - 1) / steps
         saw = f"{steps} of {total} steps are warm-up: the rate ends at {reached:.0%} of optimizer.lr"
-        yield Problem("scheduler.warm_up_steps", saw, "fewer than the run has", f"set it to [{total // 10}]")
+        where, better = "scheduler.warm_up_steps", [total // 10, *spec.scheduler.warm_up_steps[1:]]
+        yield Problem(where, saw, "fewer than the run has", f"set it to {better}", {where: better})
+
+
+@rule(
+    "structured/save-interval",
+    "note",
+    families=STRUCTURED,
+    actions=("train",),
+    source="a run that ends early is lost where nothing was saved before its end",
+)
+def save_interval(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """A run is saved before its end."""
+    every, total, where = spec.checkpoint.save_iter, spec.trainer.max_iter, "checkpoint.save_iter"
+    if every > total >= FEW_STEPS:
+        saw, better = f"{every:,}, and the run has {total:,} steps: it is saved at its end only", max(1, total // 5)
+        yield Problem(where, saw, "fewer than the run has", f"set it to {better}", {where: better})
+
+
+@rule(
+    "structured/dropped-records",
+    "note",
+    families=STRUCTURED,
+    actions=("train",),
+    source="a run that says it trained on all of its data should have",
+)
+def dropped_records(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
+    """Every epoch visits every record."""
+    dropped, records, size = plan.steps.dropped_per_epoch, plan.data.train.num_records, plan.batch.global_batch
+    if dropped and plan.steps.per_epoch:
+        saw = f"{dropped:,} of {records:,} samples do not fill a global batch of {size}, and are left out of an epoch"
+        yield Problem("trainer.grad_accum_iter", f"{saw}, others each time", f"a divisor of {records:,}")
 
 
 @rule(
