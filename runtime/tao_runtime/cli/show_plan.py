@@ -83,6 +83,11 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
     yield "optimizer steps", f"{_number(steps.total)}{epochs}"
     if steps.limit:
         yield "", f"stopped at {steps.limit}"
+    records = found.data.train.num_records
+    if steps.epochs is None and steps.total and records and batch.global_batch:
+        yield "", f"each record is visited {steps.total * batch.global_batch / records:,.1f} times"
+    if found.schedule.warmup_steps:
+        yield "", f"{found.schedule.warmup_steps:,} of them are warm-up"
     if steps.dropped_per_epoch:
         yield "left out of each epoch", f"{steps.dropped_per_epoch} records, others each time (dataloader_drop_last)"
     cut: tuple[str, ...] = (f"{batch.micro} samples", f"{_number(batch.accumulation)} micro-batches")
@@ -109,15 +114,27 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
         total = memory.total
         yield "memory", f"about {_bytes(total.expected)} per process ({_bytes(total.low)} to {_bytes(total.high)})"
     yield "time", _time(estimate)
-    yield "a checkpoint", f"{_bytes(estimate.checkpoint_bytes)}, every {_number(found.checkpoint.every_steps)} steps"
+    if found.checkpoint.enabled:
+        yield (
+            "a checkpoint",
+            f"{_bytes(estimate.checkpoint_bytes)}, {_times(found.checkpoint.every_steps, steps.total)}",
+        )
+    else:
+        yield "a checkpoint", "none: the run is not saved"
     if found.validation.enabled:
-        yield "validation", f"every {_number(found.validation.every_steps)} steps"
+        yield "validation", _times(found.validation.every_steps, steps.total)
     yield "learning rate", ", ".join(f"{rate:g} ({part})" for part, rate in found.optimizer.lr.items())
     yield "written to", found.output_dir
 
 
 def _number(value: int | None) -> str:
     return "unknown" if value is None else f"{value:,}"
+
+
+def _times(every: int | None, total: int | None) -> str:
+    """Say how often something is done: every so many steps, and after the last one."""
+    text = f"every {_number(every)} steps"
+    return text + (f": {-(-total // every):,} times" if every and total else "")
 
 
 def _time(estimate: EstimatePlan) -> str:
