@@ -53,6 +53,7 @@ class StructuredProject:
         self.vae.write_bytes(b"weights")
         make = {"cosmos3_vision": make_jsonl, "cosmos3_reasoner": make_dataset}.get(family, make_folder)
         self.data = make(root / "data")
+        self.given = make_clip(root / "clip.mp4")  # what video goes on from
         self.twin = make(root / "twin")
         make_snapshot(root / "model-twin")
 
@@ -81,7 +82,7 @@ class StructuredProject:
             return {**tables, "dataset": self.source()}
         if self.family == "cosmos3_reasoner":
             return {**tables, "inference": {"media": str(self.data / "clip_0.mp4")}}
-        input_path = {"input_path": str(self.root / "clip.mp4")} if self.family == "cosmos_predict2" else {}
+        input_path = {"input_path": str(self.given)} if self.family == "cosmos_predict2" else {}
         return {**tables, "inference": {"prompt": "a square", "size": [64, 64], **input_path}}
 
     def set(self, **keys: Any) -> None:

@@ -64,6 +64,8 @@ def said(ref: DatasetRef) -> list[str]:
         ([row(0), row(1, "red")], "another answer than record 0"),
         ([row(0, question="Colour?")], "0 media tags for 1 media"),
         ([row(0, question="<image><image>Colour?")], "2 media tags for 1 media"),
+        ([row(0, "\u200b")], "want an answer. Fix"),
+        ([row(0, "<think>It is blue.</think>\n")], "want an answer after the reasoning"),
         ([], "0 records; want at least one"),
     ],
 )

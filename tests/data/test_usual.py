@@ -51,6 +51,8 @@ def variants() -> list[dict[str, object]]:
         make_record(8, conversations=[HUMAN, GPT, GPT]), make_record(9, conversations=[HUMAN]),
         make_record(10, conversations=[HUMAN, GPT, SYSTEM, GPT]), make_record(11, conversations=[GPT, HUMAN]),
         make_record(12, answer="<video>"), make_record(13, answer=" "), make_record(14, answer="a<|im_end|>"),
+        make_record(70, answer="\u200b"), make_record(71, answer="<think>\nIt moves.</think> "),
+        make_record(72, answer="<think>It moves.</think>left"), make_record(73, answer=" \u200bé"),
         make_record(15, video_fps=True), make_record(16, video_fps=-1), make_record(17, video=["clip_0.mp4"]),
         make_record(18, source_video="abc"), make_record(19, start=1, end=2), make_record(20, "gone.mp4"),
         make_record(21, image="a.png"), make_record(22, answer="\ud800"), make_record(23, conversations={}),

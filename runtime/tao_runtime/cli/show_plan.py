@@ -114,10 +114,8 @@ def _train(found: TrainPlan) -> Iterator[tuple[str, str]]:
         total = memory.total
         yield "memory", f"about {_bytes(total.expected)} per process ({_bytes(total.low)} to {_bytes(total.high)})"
     yield "time", _time(estimate)
-    yield (
-        "a checkpoint",
-        f"{_bytes(estimate.checkpoint_bytes)}, {_how_often(found.checkpoint.every_steps, steps.total)}",
-    )
+    saved = f"{_bytes(estimate.checkpoint_bytes)}, {_how_often(found.checkpoint.every_steps, steps.total)}"
+    yield "a checkpoint", saved if found.checkpoint.enabled else "none: the run is not saved"
     if found.validation.enabled:
         yield "validation", _how_often(found.validation.every_steps, steps.total)
     yield "learning rate", ", ".join(f"{rate:g} ({part})" for part, rate in found.optimizer.lr.items())

@@ -58,6 +58,8 @@ def _video(path: str, size: int) -> tuple[int, int, int, float, str, int, int]:
         entries = stream.index_entries
         end = max((one.pos + one.size for one in (entries[0], entries[-1])), default=0) if len(entries) else 0
         context = stream.codec_context
+        if context is None:
+            raise ValueError("there is no decoder for its codec on this machine")
         return context.width, context.height, frames, rate, context.name, size, end
 
 

@@ -45,7 +45,10 @@ NO_ANSWER = declare(
     source="answers-only loss",
 )
 EMPTY_ANSWER = declare(
-    "dataset/answer-empty", "error", "A gpt turn is not empty: it would teach silence.", source="answers-only loss"
+    "dataset/answer-empty",
+    "error",
+    "A gpt turn says something that can be seen, also without its reasoning: else it would teach silence.",
+    source="answers-only loss; with response_mode answer, what stands in <think> is masked",
 )
 UNANSWERED = declare(
     "dataset/last-turn-unanswered",
@@ -66,6 +69,7 @@ SPECIAL_TOKEN = declare(
 )
 SPECIAL = re.compile(r"<\|[A-Za-z0-9_]+\|>")
 MEDIA_TAG = re.compile(r"<video>|<image>")
+REASONING = re.compile(r"<think>.*?</think>", re.DOTALL)
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -151,13 +155,22 @@ class ConversationFold:
             patch = {f"{self.key}/{number}/value": MEDIA_TAG.sub(_escaped, text)}
             want = "media tags in human turns only"
             findings.add(TAG_IN_ANSWER, quote(text), want, at=self._at(index, number), fix=fix, patch=patch)
-        if not text or text.isspace():
-            fix = "write the answer, or drop the record"
-            findings.add(EMPTY_ANSWER, quote(text), "an answer", at=self._at(index, number), fix=fix)
+        if is_silent(text):
+            fix, want = "write the answer, or drop the record", "an answer"
+            want += " after the reasoning" if REASONING.search(text) else ""
+            findings.add(EMPTY_ANSWER, quote(text), want, at=self._at(index, number), fix=fix)
         return role
 
     def finish(self, findings: Collector) -> None:
         """Nothing is left over."""
+
+
+def is_silent(text: str) -> bool:
+    """Tell whether an answer holds nothing but reasoning, blanks and characters without a form, such as U+200B."""
+    if text[:1].isalnum():  # the usual case
+        return False
+    said = REASONING.sub("", text) if "<think>" in text else text
+    return not any(char.isprintable() and not char.isspace() for char in said)
 
 
 def _escaped(found: re.Match[str]) -> str:

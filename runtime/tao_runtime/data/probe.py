@@ -14,6 +14,7 @@ import numpy as np
 from tao_runtime.data import parquet_rules as _parquet  # noqa: F401 - declares its rules
 from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, locate, scan_annotations
 from tao_runtime.data.broken_media import name_records
+from tao_runtime.data.clip_prompts import probe_asked
 from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
@@ -80,6 +81,8 @@ def probe(
             findings.append(_finding(UNREADABLE.name, ref.annotation_key, file, str(error)))
         else:
             datasets[ref.label] = facts
+    asked = spec.asked()
+    findings += probe_asked(asked) if asked is not None else ()
     return Facts(
         host=probe_host(spec.output_dir(), world_size=world_size),
         models={ref.label: probe_model(ref) for ref in spec.models()},

@@ -9,7 +9,7 @@ from typing import Final
 
 from tao_runtime.data.consistency import PLACES, SHORT, AbsoluteFold, AgreementFold
 from tao_runtime.data.fold import Collector
-from tao_runtime.data.llava import MEDIA_KEYS, ROLES, ConversationFold, IdFold, VideoFpsFold, is_positive
+from tao_runtime.data.llava import MEDIA_KEYS, ROLES, ConversationFold, IdFold, VideoFpsFold, is_positive, is_silent
 from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import SOURCE_KEYS
 
@@ -79,7 +79,7 @@ class Usual:
                     return "", ""
                 tags += found
             if role == "gpt":
-                if previous != "human" or not text or text.isspace():
+                if previous != "human" or is_silent(text):
                     return "", ""
                 answer_bytes += size
                 first = first or text

@@ -122,6 +122,14 @@ def best_fit(lengths: Indices, *, capacity_tokens: int, max_samples: int | None 
     return [np.sort(np.asarray(each, dtype=np.int64)) for each in bins]
 
 
+def num_packs(lengths: npt.NDArray[np.int32] | Indices, capacity_tokens: int, *, most: int | None, enough: int) -> int:
+    """Return the packs that samples fill: exactly where they are few, at least so many from `enough` on."""
+    least = max(int(lengths.sum()) // capacity_tokens, len(lengths) // most if most else 0)
+    if least >= enough:
+        return least
+    return len(best_fit(lengths.astype(np.int64), capacity_tokens=capacity_tokens, max_samples=most))
+
+
 def step_batch(plan: TrainPlan, num_records: int, step: int) -> StepBatch:
     """Return what optimizer step `step` (from 0) trains on."""
     per_epoch, size = plan.steps.per_epoch, plan.batch.global_batch

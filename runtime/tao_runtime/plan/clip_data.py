@@ -9,7 +9,7 @@ import numpy as np
 
 from tao_runtime.data.clips import Clip, ClipRules, Drop, Window, decide, starts
 from tao_runtime.data.facts import DatasetFacts, Facts, WindowColumns
-from tao_runtime.data.lengths import MOST, LengthSummary, summarise
+from tao_runtime.data.lengths import MOST, Lengths
 from tao_runtime.plan.model import DatasetPlan
 from tao_runtime.spec.base import DatasetRef
 
@@ -80,13 +80,13 @@ def first_dropped(data: DatasetFacts, rules: ClipRules, reasons: Collection[str]
     return found
 
 
-def clip_lengths(facts: Facts, label: str, rules: ClipRules) -> LengthSummary:
-    """Return the spread of the tokens of a data set's clips, without text; of a clip, of its longest window."""
+def clip_lengths(facts: Facts, label: str, rules: ClipRules) -> Lengths:
+    """Return the tokens of each clip of a data set, of its longest window, without text; 0 where it gives none."""
     data = facts.datasets.get(label)
     if data is None:
-        return LengthSummary()
+        return np.zeros(0, np.int32)
     lengths = np.zeros(data.num_records, np.int32)
     for record in data.columns.usable.nonzero()[0].tolist():
         clips = (each for each in samples_of(data, record, rules) if isinstance(each, Clip))
         lengths[record] = min(max((clip.tokens for clip in clips), default=0), MOST)
-    return summarise(lengths)
+    return lengths

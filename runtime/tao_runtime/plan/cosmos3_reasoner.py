@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from tao_runtime.data.cosmos3_reasoner import NETWORKS, PROMPT_FORMAT
 from tao_runtime.data.facts import Facts, ModelFacts, VisionGeometry
-from tao_runtime.data.lengths import summarise, token_bounds
+from tao_runtime.data.lengths import Lengths, summarise, token_bounds
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.chat_costs import (
@@ -19,7 +21,7 @@ from tao_runtime.plan.chat_costs import (
     with_chat_costs,
 )
 from tao_runtime.plan.cosmos_reason.sets import make_dataset, make_sampling
-from tao_runtime.plan.costs import EstimatePlan, MemoryPlan, spread
+from tao_runtime.plan.costs import MemoryPlan, spread
 from tao_runtime.plan.memory.fit import Devices, Fit, Option
 from tao_runtime.plan.memory.network import vision_language_network
 from tao_runtime.plan.model import (
@@ -62,7 +64,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
     pack = None if data.max_samples_per_batch else data.max_sequence_length
     micro = 0 if pack else data.max_samples_per_batch or 1
     batch = structured.make_batch(spec.trainer, data_parallel, micro=micro, pack=pack, seed=data.seed)
-    estimate = _estimate(spec, facts)
+    lengths = _lengths(spec, facts)
     plan = TrainPlan(
         family=spec.family,
         spec_sha256=spec.sha256,
@@ -77,7 +79,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
             loading=LoadingPlan(num_workers=data.num_workers, timeout_s=LOAD_TIMEOUT_S),
         ),
         batch=batch,
-        steps=structured.make_steps(spec.trainer, train.num_records, batch, tokens=estimate.tokens_p50),
+        steps=structured.make_steps(spec.trainer, train.num_records, batch, lengths=lengths),
         optimizer=structured.make_optimizer(spec.optimizer, spec.trainer).model_copy(update={"eps": EPS}),
         schedule=structured.make_schedule(spec.scheduler, spec.trainer.max_iter),
         mesh=mesh,
@@ -85,7 +87,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         checkpoint=structured.make_checkpoint(spec.checkpoint, warm_start=spec.checkpoint.load_path or None),
         validation=structured.no_validation(),
         logging=structured.make_logging(spec.job, spec.trainer),
-        estimate=estimate,
+        estimate=spread(summarise(lengths)),
         recompute=structured.make_recompute(spec.model),
     )
     model = architecture(facts)
@@ -167,18 +169,14 @@ def _model(spec: TrainSpec, facts: Facts) -> ModelPlan:
     )
 
 
-def _estimate(spec: TrainSpec, facts: Facts) -> EstimatePlan:
+def _lengths(spec: TrainSpec, facts: Facts) -> Lengths:
+    """Return the most tokens that each record can have."""
     data = facts.datasets.get("train")
     model = facts.models.get("architecture") or facts.models.get("model")
     if data is None:
-        return EstimatePlan()
-    _, lengths = token_bounds(
-        data,
-        make_sampling(spec.dataloader_train.vision),
-        model.geometry if model else VisionGeometry(),
-        system_prompt=spec.dataloader_train.system_prompt,
-    )
-    return spread(summarise(lengths))
+        return np.zeros(0, np.int32)
+    vision, geometry = make_sampling(spec.dataloader_train.vision), model.geometry if model else VisionGeometry()
+    return token_bounds(data, vision, geometry, system_prompt=spec.dataloader_train.system_prompt)[1]
 
 
 def _answering(model: AnsweringModel, facts: Facts) -> ModelPlan:

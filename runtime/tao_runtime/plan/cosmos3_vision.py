@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from tao_runtime.data import cosmos3_vision as dry
 from tao_runtime.data.clips import ClipRules, LatentGeometry
 from tao_runtime.data.facts import Facts
+from tao_runtime.data.lengths import summarise
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
 from tao_runtime.plan.clip_costs import ClipNetwork, config_of, with_costs
@@ -78,7 +79,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
             cache_bytes=LATENT_CACHE_BYTES,
         ),
         batch=batch,
-        steps=structured.make_steps(spec.trainer, train.num_records, batch, tokens=lengths.p50),
+        steps=structured.make_steps(spec.trainer, train.num_records, batch, lengths=lengths),
         optimizer=structured.make_optimizer(spec.optimizer, spec.trainer),
         schedule=structured.make_schedule(spec.scheduler, spec.trainer.max_iter),
         mesh=mesh,
@@ -86,7 +87,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         checkpoint=structured.make_checkpoint(spec.checkpoint),
         validation=structured.no_validation(),
         logging=structured.make_logging(spec.job, spec.trainer),
-        estimate=spread(lengths),
+        estimate=spread(summarise(lengths)),
         diffusion=_diffusion(spec, facts),
         ema=structured.make_ema(spec.model.ema),
         recompute=structured.make_recompute(spec.model),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from tao_runtime.data.facts import Facts
+from tao_runtime.plan.batches import num_packs
 from tao_runtime.plan.diffusion import CyclePlan, EmaPlan, RecomputePlan
 from tao_runtime.plan.mesh import resolve_mesh
 from tao_runtime.plan.model import (
@@ -178,14 +182,16 @@ def make_batch(trainer: Trainer, data_parallel: int | None, *, micro: int, pack:
     )
 
 
-def make_steps(trainer: Trainer, records: int | None, batch: BatchPlan, *, tokens: int | None = None) -> StepPlan:
+def make_steps(
+    trainer: Trainer, records: int | None, batch: BatchPlan, *, lengths: npt.NDArray[np.int32] | None = None
+) -> StepPlan:
     """Return the steps: their number is given; an epoch is known where a batch is a number of samples.
 
-    `tokens` of a usual sample say how many fill a pack.
+    `lengths`: tokens of the samples, which say how many packs they fill; those of 0 are not used.
     """
     known = records is not None and batch.global_batch
     per_epoch = records // batch.global_batch if known and records is not None and batch.global_batch else None
-    samples = _samples(batch, tokens)
+    samples = _samples(batch, records, lengths)
     return StepPlan(
         epochs=None,
         per_epoch=per_epoch,
@@ -198,9 +204,12 @@ def make_steps(trainer: Trainer, records: int | None, batch: BatchPlan, *, token
     )
 
 
-def _samples(batch: BatchPlan, tokens: int | None) -> float | None:
-    """Return the samples of a step."""
-    if batch.pack_tokens is None or not tokens or not batch.data_parallel or not batch.accumulation:
+def _samples(batch: BatchPlan, records: int | None, lengths: npt.NDArray[np.int32] | None) -> float | None:
+    """Return the samples of a step; of packs, as many as fill them on average."""
+    if batch.pack_tokens is None:
         return batch.global_batch
-    in_pack = min(max(1, batch.pack_tokens // tokens), batch.max_samples or batch.pack_tokens)
-    return float(in_pack * batch.accumulation * batch.data_parallel)
+    used = lengths[lengths > 0] if lengths is not None else np.zeros(0, np.int32)
+    if not len(used) or not records or not batch.data_parallel or not batch.accumulation:
+        return None
+    size = batch.accumulation * batch.data_parallel
+    return records * size / num_packs(used, batch.pack_tokens, most=batch.max_samples, enough=size)

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from tao_runtime.data.clips import ClipRules, LatentGeometry
 from tao_runtime.data.facts import Facts
+from tao_runtime.data.lengths import summarise
 from tao_runtime.data.t5 import MAX_TOKENS, WIDTH
 from tao_runtime.data.vision import SamplingPlan
 from tao_runtime.plan import structured
@@ -171,7 +172,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         checkpoint=structured.make_checkpoint(spec.checkpoint),
         validation=structured.no_validation(),
         logging=structured.make_logging(spec.job, trainer),
-        estimate=spread(lengths),
+        estimate=spread(summarise(lengths)),
         diffusion=_diffusion(world, data, facts, places=places, network=model.size),
         ema=structured.make_ema(model.ema),
         recompute=structured.make_recompute(model),

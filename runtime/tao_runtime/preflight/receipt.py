@@ -55,8 +55,17 @@ def _differences(then: Report, now: Report) -> Iterator[tuple[str, str]]:
         yield "report", f"a report of {then.family} {then.action}, and this is {now.family} {now.action}"
     elif then.spec_sha256 != now.spec_sha256:
         yield "spec", "the spec, or an override, changed since the report"
-    for part in ("models", "datasets", "environment"):
+    for part in ("datasets", "environment"):
         yield from _changed(part, then.facts.get(part), now.facts.get(part))
+    old, new = _here(then), _here(now)
+    yield from _changed("models", old, {name: new.get(name) for name in old})
+
+
+def _here(report: Report) -> dict[str, JsonValue]:
+    """Return what was seen of the models; one that was not on the machine may have been fetched since."""
+    models = report.facts.get("models")
+    table = models if isinstance(models, dict) else {}
+    return {name: model for name, model in table.items() if isinstance(model, dict) and model.get("files_sha256")}
 
 
 def _changed(part: str, then: JsonValue, now: JsonValue) -> Iterator[tuple[str, str]]:

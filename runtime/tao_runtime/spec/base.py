@@ -37,6 +37,17 @@ class DatasetRef:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedRef:
+    """Clips that a spec asks for: a file of prompts, and what video goes on from. Empty: none."""
+
+    prompts: str
+    prompts_key: str
+    given: str
+    given_key: str
+    needs_given: bool  # the model makes no video from text alone
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRef:
     """A model as a spec names it: a local directory, `org/name` on the hub, or `hf_model://org/name`."""
 
@@ -103,6 +114,10 @@ class Spec(Section):
     @abstractmethod
     def output_dir(self) -> str:
         """Where the run is written."""
+
+    def asked(self) -> AskedRef | None:
+        """Return the clips that are asked for; None: this action makes none."""
+        return None
 
     def acting_on(self, model: str, *, base: str, output_dir: str) -> tuple[str, ...]:
         """Return overrides for the same run of another model into another place; none: this action has no such thing.

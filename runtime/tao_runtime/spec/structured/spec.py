@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, ClassVar, Final, Literal
 
-from tao_runtime.spec.base import Spec
+from tao_runtime.spec.base import AskedRef, Spec
 from tao_runtime.spec.field import table
 from tao_runtime.spec.structured.field import key
 from tao_runtime.spec.structured.job import DEFAULT_TASK, Job
@@ -79,6 +79,13 @@ class StructuredSpec(Spec):
     @classmethod
     def variables(cls, given: Mapping[str, object]) -> Mapping[str, str]:
         return cls.launchers.get(str(given.get("job.experiment") or ""), {})
+
+    def asked(self) -> AskedRef | None:
+        if not self.makes_video or self.action != "inference":
+            return None
+        ask, table = self.inference, "inference"  # type: ignore[attr-defined]  # of each family's own class
+        needs = self.takes_input == "always"
+        return AskedRef(ask.prompts_path, f"{table}.prompts_path", ask.input_path, f"{table}.input_path", needs)
 
     def output_dir(self) -> str:
         return str(PurePath(self.job.output_root) / self.job.project / self.job.group / self.job.name)

@@ -12,6 +12,7 @@ from tao_runtime.preflight.rules.structured import STRUCTURED
 
 MANY: Final = 100  # passes; upstream's own recipes make up to about 160 over their sample data
 VERY_MANY: Final = 1000
+FEW: Final = 50  # steps: a shorter run is over before it can be lost
 MEANT: Final = 20  # passes that are proposed
 STEPS: Final = "trainer.max_iter"
 
@@ -86,7 +87,7 @@ def dropped_records(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Proble
 def save_interval(spec: Any, facts: Facts, plan: TrainPlan) -> Iterator[Problem]:
     """A run saves before its end."""
     every, total = plan.checkpoint.every_steps, plan.steps.total
-    if every and total and every > total:
+    if every and total and every > total >= FEW:
         better, where = max(1, total // 4), "checkpoint.save_iter"
         saw = f"every {every:,} steps, and the run has {total:,}: nothing is kept before its end"
         yield Problem(where, saw, f"at most {total:,}", f"set it to {better}", {where: better})

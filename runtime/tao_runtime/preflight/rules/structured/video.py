@@ -88,7 +88,10 @@ def no_samples(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
     where = f"{table_of(spec)}.{'dataset_path' if spec.packs else 'dataset_dir'}"
     if data.num_records == 0 and data.dropped:
         saw = f"no sample: {_counts(data.dropped)}"
-        yield Problem(where, saw, "clips that are long enough", "ask for fewer frames, or give longer clips")
+        if set(data.dropped) == {"unusable"}:
+            yield Problem(where, saw, "clips that can be used", "repair what the errors about records name")
+        else:
+            yield Problem(where, saw, "clips that are long enough", "ask for fewer frames, or give longer clips")
     elif isinstance(plan, TrainPlan) and data.num_records and plan.steps.per_epoch == 0:
         saw = f"{data.num_records} samples, and a global batch of {plan.batch.global_batch}"
         yield Problem(where, saw, "at least one global batch", "use fewer processes, or give more clips")
