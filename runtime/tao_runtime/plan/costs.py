@@ -24,7 +24,7 @@ class MemoryPlan(Frozen):
     gradients: int = Field(description="this rank's part")
     optimizer: int = Field(description="this rank's part of two moments")
     gathered: int = Field(description="weights of blocks at work and of what is in no block, in the computing type")
-    reducing: int = Field(description="gradients not yet summed over ranks; all of them with several micro-batches")
+    reducing: int = Field(description="gradients of blocks that are not yet summed over ranks")
     activations: Range
     averages: int = Field(default=0, description="this rank's part of the averaged weights, float32")
     tokenizer: Range | None = Field(
@@ -32,6 +32,9 @@ class MemoryPlan(Frozen):
         description="of the video tokenizer: its weights (low: all latents are kept on disk), and encoding one clip",
     )
     on_host: int = Field(default=0, description="with offloading: weights, gradients and moments in host memory")
+    peak: int = Field(
+        default=0, description="tensors at the peak of a step as counted, without driver, allocator and tokenizer"
+    )
     total: Range = Field(description="all of it, with the driver's and the allocator's share")
 
 

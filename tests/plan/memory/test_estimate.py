@@ -82,9 +82,27 @@ def test_several_micro_batches_keep_their_part_of_the_gradients_and_no_more() ->
 
 
 def test_offloading_moves_the_state_to_the_host() -> None:
-    here, there = memory(Load(1024, 0, 10)), memory(Load(1024, 0, 10), offload=True)
+    several: dict[str, Any] = {"accumulation": 4}
+    here, there = memory(Load(1024, 0, 10), **several), memory(Load(1024, 0, 10), offload=True, **several)
     assert there.on_host == here.weights + here.gradients + here.optimizer
     assert here.total.expected - there.total.expected == pytest.approx(there.on_host)
+
+
+def test_gradients_and_what_is_kept_for_them_are_not_there_at_once() -> None:
+    """16,000 tokens: at the top of backward everything is kept and no gradient of a rank's own is there yet.
+
+    One token: at the end of backward only the embeddings' and the head's gradients wait, in bfloat16 and float32.
+    """
+    long, one = Load(16_000, 12_800, 2_000), Load(1, 0, 1)
+    first, several = memory(long), memory(long, accumulation=8)
+    assert several.peak - first.peak == first.gradients
+    state = first.weights + first.optimizer
+    _, expected, _ = activations(NETWORK, long, mode="full", compute=2, cp=1, vision_trained=True)
+    head = 2 * 622_329_856
+    assert first.peak == state + first.gathered + first.reducing + head + expected.kept + expected.block
+    root, blocks = FULL.trained.root, FULL.trained.total - FULL.trained.root
+    assert root == 2 * 622_329_856 + 4096 + NETWORK.count("model.visual.") - NETWORK.count("model.visual.blocks.")
+    assert memory(one).peak == pytest.approx(state + 4 * blocks // 8 + (2 + 4) * root)
 
 
 LOADS = st.builds(
@@ -139,5 +157,5 @@ def test_more_ranks_or_recomputation_never_need_more_and_the_ends_are_in_order(l
 def test_a_mesh_that_does_not_fit_gives_nothing() -> None:
     broken = setting()
     mesh = broken.mesh.model_copy(update={"dp_shard": None})
-    ends = (Activations(1, 1, 1),) * 3
+    ends = (Activations(1, 1, 1, 1, 1),) * 3
     assert estimate_memory(replace(broken, mesh=mesh), ends) is None

@@ -36,6 +36,9 @@ class Activations:
     kept: int  # from forward until its backward
     block: int  # of one block, while it is computed again or run
     logits: int  # of one chunk
+    last: int  # of what is kept, what is still there when the blocks that go back last begin
+    last_block: int  # of one of them
+    chunked: bool = False  # logits of several chunks, each with its own gradient of what makes them
 
     @property
     def peak(self) -> int:
@@ -71,15 +74,17 @@ def activations(
     language, vision, c = network.language, network.vision, compute
     tokens, patches = -(-load.tokens // cp), load.visual * network.merge
     width, merged = language.width, vision.width * network.merge
-    kept = language.layers * tokens * decoder_layer_bytes(language, mode, c)
+    seen = patches * network.patch_values * (1 + c)  # as bytes, and in the type of the tower
+    if vision_trained:
+        seen += vision.layers * patches * vision_block_bytes(vision, mode, c)
+        seen += (1 + network.deepstack) * load.visual * c * (MERGER_KEPT * merged + width)
+    kept = seen + language.layers * tokens * decoder_layer_bytes(language, mode, c)
     kept += tokens * width * (4 + c)  # the last norm
     kept += load.supervised * width * c
-    kept += patches * network.patch_values * (1 + c)  # as bytes, and in the type of the tower
-    if vision_trained:
-        kept += vision.layers * patches * vision_block_bytes(vision, mode, c)
-        kept += (1 + network.deepstack) * load.visual * c * (MERGER_KEPT * merged + width)
-    block = max(tokens * decoder_layer_bytes(language, "none", c), patches * vision_block_bytes(vision, "none", c))
+    block, tower = tokens * decoder_layer_bytes(language, "none", c), patches * vision_block_bytes(vision, "none", c)
     if mode == "none":  # is kept in any case; what is left is the gradient of its widest part
-        block = max(tokens * c * 2 * language.mlp, patches * c * 2 * vision.mlp)
+        block, tower = tokens * c * 2 * language.mlp, patches * c * 2 * vision.mlp
+    last = tower if vision_trained else block
     rows = min(load.supervised, max(1, CHUNK_NUMBERS // network.vocabulary))
-    return tuple(Activations(kept, block, rows * network.vocabulary * each) for each in LOGIT_BYTES)  # type: ignore[return-value]
+    chunked, logits = rows < load.supervised, rows * network.vocabulary
+    return tuple(Activations(kept, max(block, tower), logits * each, seen, last, chunked) for each in LOGIT_BYTES)  # type: ignore[return-value]

@@ -132,8 +132,9 @@ def clip_activations(
     """Return what the passes over a micro-batch keep. Context parallelism deals out a clip's frames, not its text."""
     h, c = network.width, compute
     tokens, texts = load.samples * -(-load.tokens // cp), load.samples * load.text
-    kept = network.layers * tokens * block_bytes(network, mode, c, by_frame=by_frame)
-    kept += network.layers * texts * text_bytes(network, mode, c) + texts * network.text_width * c
+    blocks = network.layers * tokens * block_bytes(network, mode, c, by_frame=by_frame)
+    blocks += network.layers * texts * text_bytes(network, mode, c)
+    kept = texts * network.text_width * c
     kept += tokens * (c * network.channels * network.patch + 2 * 4 * network.head)  # patches; angles
     kept += tokens * c * h * (3 + 2 * network.learnt_positions)  # and the last norm
     kept += tokens * c * h * (4 + 1) if by_frame else 0  # what the noise level becomes
@@ -143,4 +144,4 @@ def clip_activations(
         again = block_bytes(network, "none", c, by_frame=by_frame)
         again -= block_bytes(network, mode, c, by_frame=by_frame) if mode == "selective" else 0
         block = max(block, tokens * again + texts * text_bytes(network, "none", c))
-    return Activations(kept=kept, block=block, logits=0)
+    return Activations(kept=kept + blocks, block=block, logits=0, last=kept, last_block=block)

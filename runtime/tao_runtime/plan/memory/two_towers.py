@@ -101,12 +101,12 @@ def pack_activations(
     blocks, c = network.blocks, compute
     h = blocks.width
     part = -(-load.video // cp) + -(-load.text // cp)
-    kept = blocks.layers * part * layer_bytes(blocks, mode, c)
-    kept += load.video * c * (TIME + 2 * h + network.patch_values)  # noise levels, patches
+    kept = load.video * c * (TIME + 2 * h + network.patch_values)  # noise levels, patches
     kept += part * h * (4 + 2 * c) + load.video * c * h  # the last norms, and what is scored
     kept += load.video * network.patch_values * 4 * LATENT_COPIES
     block = part * c * 2 * blocks.mlp  # the gradients of its widest part
     if mode != "none":  # is computed again
         again = layer_bytes(blocks, "none", c) - (layer_bytes(blocks, mode, c) if mode == "selective" else 0)
         block = max(block, part * again)
-    return Activations(kept=kept, block=block, logits=0)
+    layers = blocks.layers * part * layer_bytes(blocks, mode, c)
+    return Activations(kept=kept + layers, block=block, logits=0, last=kept, last_block=block)
