@@ -6,14 +6,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
+from tao_runtime.plan.memory.learning import Learning, make_learning
 from tao_runtime.plan.memory.network import Network
 from tao_runtime.plan.memory.trainable import Choice, lora_shapes, trainable_shapes
 from tao_runtime.plan.model import ModelPlan
 
 _BLOCK = re.compile(r"((?:.*\.)?(?:transformer_blocks|blocks|layers)\.\d+)\.")
-SEEING: Final = "model.visual."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +33,18 @@ class Sizes:
     parts: Mapping[str, int]  # parameters of the base, by part of the model
     every: Share  # adapters included
     trained: Share
-    vision_trained: bool
+    learning: Learning
 
 
 def measure(network: Network, plan: ModelPlan, choice: Choice | None = None) -> Sizes:
     """Return the sizes of a network as a plan trains it."""
     trained = trainable_shapes(network, plan, choice)
-    vision = any(name.startswith(SEEING) for name in trained)
     added = {name: shape for name, shape in trained.items() if name not in network.shapes}
     if plan.lora is not None:  # also those that are not trained
         added |= dict(lora_shapes(network, plan.lora))
     every, last = {**network.shapes, **added}, next(filter(None, map(_block_of, trained)), "")
     whole, part = (_share(shapes, last, network.logit_weight) for shapes in (every, trained))
-    return Sizes(_parts(network.shapes), whole, part, vision)
+    return Sizes(_parts(network.shapes), whole, part, make_learning(trained, plan.lora))
 
 
 def _parts(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
