@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,7 @@ from tao_runtime.plan.memory.tokenizer import Tokenizer
 from tao_runtime.plan.memory.trainable import Choice
 from tao_runtime.plan.model import TrainPlan
 
+LATENT_NUMBER: Final = 4  # bytes of one of a latent's numbers on disk
 UNKNOWN_FRAMES: Final = 121  # of a clip where neither the spec nor data say it: five seconds
 
 
@@ -70,8 +72,30 @@ def config_of(facts: Facts, published: Mapping[str, object] | None) -> Mapping[s
     return model.config if model is not None and model.config else published or {}
 
 
-def with_costs(plan: TrainPlan, made_of: ClipNetwork | None) -> TrainPlan:
+def latents_bytes(plan: TrainPlan, facts: Facts) -> int:
+    """Return the bytes of latents that a run keeps on disk, at most: those of every sample it draws, up to its budget.
+
+    A clip whose start is drawn has other latents each time.
+    """
+    rules, (frames, height, width) = plan.data.clips, largest_clip(plan)
+    assert rules is not None
+    one = LATENT_NUMBER * math.prod(rules.latent.shape(frames, height, width))
+    drawn = plan.steps.total * plan.batch.global_batch if plan.steps.total and plan.batch.global_batch else None
+    data = facts.datasets.get("train")
+    windows = len(data.windows.first) if data is not None and data.windows is not None else None
+    if rules.unit == "start":
+        windows = plan.data.train.num_records
+    elif rules.selection == "random":
+        windows = None
+    known = [count for count in (drawn, windows) if count is not None]
+    return min(plan.data.cache_bytes, one * min(known)) if known else plan.data.cache_bytes
+
+
+def with_costs(plan: TrainPlan, facts: Facts, made_of: ClipNetwork | None) -> TrainPlan:
     """Return the plan with memory and bytes written; as it is where the network is not known."""
+    if plan.data.clips is not None:
+        estimate = plan.estimate.model_copy(update={"latents_bytes": latents_bytes(plan, facts)})
+        plan = plan.model_copy(update={"estimate": estimate})
     if made_of is None:
         return plan
     sizes = made_of.sizes(plan)

@@ -52,5 +52,8 @@ class EstimatePlan(Frozen):
     tokens_p99: int | None = Field(default=None, description="upper bound of 99 % of the samples")
     memory: MemoryPlan | None = Field(default=None, description="of one rank; null: not known")
     export_bytes: int | None = Field(default=None, description="of the weights or adapter written at the end")
+    latents_bytes: int | None = Field(
+        default=None, description="of latents kept on disk beside the run, at most; null: none are kept, or not known"
+    )
     step_seconds: Range | None = Field(default=None, description="of one optimizer step; null: device not known")
     total_seconds: Range | None = Field(default=None, description="of all steps, without saving and validating")

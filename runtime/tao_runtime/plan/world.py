@@ -177,7 +177,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         recompute=structured.make_recompute(model),
     )
     if world.cost is not None:
-        plan = with_costs(plan, world_network(world.cost, facts, model.size))
+        plan = with_costs(plan, facts, world_network(world.cost, facts, model.size))
     return with_time(plan, facts)
 
 
