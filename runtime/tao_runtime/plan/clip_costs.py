@@ -11,6 +11,7 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.plan.costs import EstimatePlan, MemoryPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import AVERAGE, BYTES, Ends, Setting, estimate_memory
+from tao_runtime.plan.memory.learning import Learning
 from tao_runtime.plan.memory.network import Network
 from tao_runtime.plan.memory.sizes import Sizes, measure
 from tao_runtime.plan.memory.tokenizer import Tokenizer
@@ -26,7 +27,8 @@ class ClipNetwork:
     """A family's network as its memory is estimated. Everything but the network itself is read from a plan."""
 
     network: Network
-    activations: Callable[[TrainPlan, int], Activations]  # of a micro-batch; 0, 1, 2: low, expected, high
+    # Of a micro-batch, where so much learns; 0, 1, 2: low, expected, high.
+    activations: Callable[[TrainPlan, int, Learning], Activations]
     original_name: Callable[[str], str]
     tokenizer: Tokenizer
 
@@ -38,8 +40,9 @@ class ClipNetwork:
         """Return the memory of a rank; None where the mesh does not fit the number of processes."""
         if not plan.batch.data_parallel:
             return None
+        sizes = sizes or self.sizes(plan)
         setting = Setting(
-            sizes or self.sizes(plan),
+            sizes,
             plan.precision,
             plan.mesh,
             plan.batch,
@@ -47,7 +50,7 @@ class ClipNetwork:
             averaged=plan.ema is not None,
             tokenizer=self.tokenizer.memory(*largest_clip(plan)),
         )
-        low, expected, high = (self.activations(plan, place) for place in range(3))
+        low, expected, high = (self.activations(plan, place, sizes.learning) for place in range(3))
         ends: Ends = low, expected, high
         return estimate_memory(setting, ends)
 

@@ -20,6 +20,7 @@ from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, 
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
 from tao_runtime.plan.memory.fit import Devices, Fit
+from tao_runtime.plan.memory.learning import Learning
 from tao_runtime.plan.memory.tokenizer import WAN22, tokenizer_of
 from tao_runtime.plan.memory.two_towers import PackLoad, pack_activations, two_tower_network
 from tao_runtime.plan.model import (
@@ -108,10 +109,10 @@ def make_network(facts: Facts, size: str) -> ClipNetwork | None:
         return None
     text, model = _caption_tokens(facts), facts.models.get("tokenizer")
 
-    def activations(plan: TrainPlan, place: int) -> Activations:
+    def activations(plan: TrainPlan, place: int, learning: Learning) -> Activations:
         load = pack_load(plan, text, place)
         mode, compute = plan.precision.activation_checkpointing, BYTES[plan.precision.compute]
-        return pack_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp)
+        return pack_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp, learning=learning)
 
     config = model.config if model is not None else {}
     tokenizer = tokenizer_of(config, model.num_parameters if model else None, WAN22)

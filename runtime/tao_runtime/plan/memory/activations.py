@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tao_runtime.plan.memory.learning import Learning
+from tao_runtime.plan.memory.learning import Learning, gradients_of_widest
 from tao_runtime.plan.memory.network import Blocks, VisionLanguageNetwork
 from tao_runtime.plan.model import Recompute
 
@@ -94,8 +94,12 @@ def activations(
     if learning.beside("lm_head."):
         kept += language.layers * tokens * decoder_layer_bytes(language, mode, c, layer)
         kept += tokens * (language.width * 4 + c * learning.norms({"model.language_model.norm": language.width}))
-    block = tokens * decoder_layer_bytes(language, "none", c, layer)
-    last = patches * vision_block_bytes(vision, "none", c, tower)
+    block, last = decoder_layer_bytes(language, "none", c, layer), vision_block_bytes(vision, "none", c, tower)
+    if mode == "selective":  # the rest is there
+        block -= decoder_layer_bytes(language, mode, c, layer)
+        last -= vision_block_bytes(vision, mode, c, tower)
+    block = tokens * (max(block, 0) + gradients_of_widest(language.mlp, c, layer, "mlp.down_proj"))
+    last = patches * (max(last, 0) + gradients_of_widest(vision.mlp, c, tower, "mlp.linear_fc2"))
     if mode == "none":  # is kept in any case; what is left is the gradient of its widest part
         block, last = tokens * c * 2 * language.mlp, patches * c * 2 * vision.mlp
     most, last = max(block, last), last if sees else block

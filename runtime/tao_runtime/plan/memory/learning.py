@@ -56,3 +56,12 @@ def make_learning(trained: Mapping[str, tuple[int, ...]], lora: LoraPlan | None)
     """Return what learns, from the shapes of all that is trained."""
     shapes = {_NUMBER.sub(".*.", name, count=1): shape for name, shape in trained.items()}
     return Learning(shapes, dropped=lora is not None and lora.dropout > 0)
+
+
+def gradients_of_widest(width: int, compute: int, learning: Learning, narrowing: str) -> int:
+    """Return bytes of one token that going back through an MLP adds to what it keeps: two gradients as wide as it is.
+
+    The first is there before what the layer that narrows it again has kept is given up, the second after.
+    """
+    kept = learning.inputs([narrowing], width, compute)
+    return max(width * compute, 2 * width * compute - kept)
