@@ -242,6 +242,12 @@ def test_generated_files_are_checked_where_one_stands() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_limit_of_a_trace_that_is_not_asked_for_is_wrong_usage(project: Project) -> None:
+    done = tao("plan", "--spec", project.spec(), "--trace-limit", "5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "give --trace" in done.stderr
+
+
 @pytest.mark.parametrize("given", [["--fit", "24GB", "--nproc", "2"], ["--fit", "24GB", "--trace"]])
 def test_options_of_plan_that_exclude_each_other_are_wrong_usage(project: Project, given: list[str]) -> None:
     done = tao("plan", "--spec", project.spec(), *given)

@@ -124,7 +124,9 @@ def plan(
     trace: Annotated[
         bool, typer.Option("--trace", help="Run one step without numbers, and show its memory beside the estimate.")
     ] = False,
-    trace_limit: Annotated[float, typer.Option("--trace-limit", min=1, help="Seconds a trace may take.")] = 300.0,
+    trace_limit: Annotated[
+        float | None, typer.Option("--trace-limit", min=1, help="Seconds a trace may take; 300 unless given.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the arithmetic of a run: steps, batches, mesh, saves, tokens, memory."""
@@ -132,10 +134,12 @@ def plan(
         raise typer.BadParameter("--trace runs a step, --fit looks for one that fits: one of them at a time")
     if fit is not None and nproc is not None:
         raise typer.BadParameter("--fit says how many processes there are, as in 8x80GB: leave --nproc out")
+    if trace_limit is not None and not trace:
+        raise typer.BadParameter("--trace-limit says how long a trace may take: give --trace, too, or leave it out")
     if trace:
         from tao_runtime.cli.trace import show_trace
 
-        raise typer.Exit(show_trace(spec, overrides or [], nproc=nproc, limit_s=trace_limit, as_json=as_json))
+        raise typer.Exit(show_trace(spec, overrides or [], nproc=nproc, limit_s=trace_limit or 300.0, as_json=as_json))
     if fit is not None:
         from tao_runtime.cli.fit import show_fit
 

@@ -72,7 +72,7 @@ def _activations(
         mode=plan.precision.activation_checkpointing,
         compute=BYTES[plan.precision.compute],
         cp=plan.mesh.cp,
-        vision_trained=sizes.vision_trained,
+        learning=sizes.learning,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,12 +11,14 @@ from tao_runtime.data.facts import Facts
 from tao_runtime.plan.costs import EstimatePlan, MemoryPlan
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import AVERAGE, BYTES, Ends, Setting, estimate_memory
+from tao_runtime.plan.memory.learning import Learning
 from tao_runtime.plan.memory.network import Network
 from tao_runtime.plan.memory.sizes import Sizes, measure
 from tao_runtime.plan.memory.tokenizer import Tokenizer
 from tao_runtime.plan.memory.trainable import Choice
 from tao_runtime.plan.model import TrainPlan
 
+LATENT_NUMBER: Final = 4  # bytes of one of a latent's numbers on disk
 UNKNOWN_FRAMES: Final = 121  # of a clip where neither the spec nor data say it: five seconds
 
 
@@ -24,7 +27,8 @@ class ClipNetwork:
     """A family's network as its memory is estimated. Everything but the network itself is read from a plan."""
 
     network: Network
-    activations: Callable[[TrainPlan, int], Activations]  # of a micro-batch; 0, 1, 2: low, expected, high
+    # Of a micro-batch, where so much learns; 0, 1, 2: low, expected, high.
+    activations: Callable[[TrainPlan, int, Learning], Activations]
     original_name: Callable[[str], str]
     tokenizer: Tokenizer
 
@@ -36,8 +40,9 @@ class ClipNetwork:
         """Return the memory of a rank; None where the mesh does not fit the number of processes."""
         if not plan.batch.data_parallel:
             return None
+        sizes = sizes or self.sizes(plan)
         setting = Setting(
-            sizes or self.sizes(plan),
+            sizes,
             plan.precision,
             plan.mesh,
             plan.batch,
@@ -45,7 +50,7 @@ class ClipNetwork:
             averaged=plan.ema is not None,
             tokenizer=self.tokenizer.memory(*largest_clip(plan)),
         )
-        low, expected, high = (self.activations(plan, place) for place in range(3))
+        low, expected, high = (self.activations(plan, place, sizes.learning) for place in range(3))
         ends: Ends = low, expected, high
         return estimate_memory(setting, ends)
 
@@ -70,8 +75,30 @@ def config_of(facts: Facts, published: Mapping[str, object] | None) -> Mapping[s
     return model.config if model is not None and model.config else published or {}
 
 
-def with_costs(plan: TrainPlan, made_of: ClipNetwork | None) -> TrainPlan:
+def latents_bytes(plan: TrainPlan, facts: Facts) -> int:
+    """Return the bytes of latents that a run keeps on disk, at most: those of every sample it draws, up to its budget.
+
+    A clip whose start is drawn has other latents each time.
+    """
+    rules, (frames, height, width) = plan.data.clips, largest_clip(plan)
+    assert rules is not None
+    one = LATENT_NUMBER * math.prod(rules.latent.shape(frames, height, width))
+    drawn = plan.steps.total * plan.batch.global_batch if plan.steps.total and plan.batch.global_batch else None
+    data = facts.datasets.get("train")
+    windows = len(data.windows.first) if data is not None and data.windows is not None else None
+    if rules.unit == "start":
+        windows = plan.data.train.num_records
+    elif rules.selection == "random":
+        windows = None
+    known = [count for count in (drawn, windows) if count is not None]
+    return min(plan.data.cache_bytes, one * min(known)) if known else plan.data.cache_bytes
+
+
+def with_costs(plan: TrainPlan, facts: Facts, made_of: ClipNetwork | None) -> TrainPlan:
     """Return the plan with memory and bytes written; as it is where the network is not known."""
+    if plan.data.clips is not None:
+        estimate = plan.estimate.model_copy(update={"latents_bytes": latents_bytes(plan, facts)})
+        plan = plan.model_copy(update={"estimate": estimate})
     if made_of is None:
         return plan
     sizes = made_of.sizes(plan)

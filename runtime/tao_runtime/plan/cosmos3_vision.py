@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from pydantic import JsonValue
 
 from tao_runtime.data import cosmos3_vision as dry
 from tao_runtime.data.clips import ClipRules, LatentGeometry
@@ -18,6 +21,7 @@ from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, 
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
 from tao_runtime.plan.memory.fit import Devices, Fit
+from tao_runtime.plan.memory.learning import Learning
 from tao_runtime.plan.memory.tokenizer import WAN22, tokenizer_of
 from tao_runtime.plan.memory.two_towers import PackLoad, pack_activations, two_tower_network
 from tao_runtime.plan.model import (
@@ -32,11 +36,16 @@ from tao_runtime.plan.model import (
 )
 from tao_runtime.plan.noise import fixed_times
 from tao_runtime.plan.structured_fit import (
+    Change,
     Divides,
+    Knob,
     adapters,
+    as_it_is,
+    changed,
     fit_plan,
     measured_once,
     micro_batches,
+    option,
     packs,
     shared_knobs,
 )
@@ -92,7 +101,7 @@ def plan_train(spec: TrainSpec, facts: Facts) -> TrainPlan:
         ema=structured.make_ema(spec.model.ema),
         recompute=structured.make_recompute(spec.model),
     )
-    return with_time(with_costs(plan, make_network(facts, spec.model.size)), facts)
+    return with_time(with_costs(plan, facts, make_network(facts, spec.model.size)), facts)
 
 
 def make_network(facts: Facts, size: str) -> ClipNetwork | None:
@@ -102,10 +111,10 @@ def make_network(facts: Facts, size: str) -> ClipNetwork | None:
         return None
     text, model = _caption_tokens(facts), facts.models.get("tokenizer")
 
-    def activations(plan: TrainPlan, place: int) -> Activations:
+    def activations(plan: TrainPlan, place: int, learning: Learning) -> Activations:
         load = pack_load(plan, text, place)
         mode, compute = plan.precision.activation_checkpointing, BYTES[plan.precision.compute]
-        return pack_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp)
+        return pack_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp, learning=learning)
 
     config = model.config if model is not None else {}
     tokenizer = tokenizer_of(config, model.num_parameters if model else None, WAN22)
@@ -131,8 +140,36 @@ def fit(spec: TrainSpec, plan: TrainPlan, facts: Facts, devices: Devices) -> Fit
         packs(plan, limits, least=plan.estimate.max_tokens or 1024),
         micro_batches(plan, "dataloader_train.max_samples_per_batch"),
         adapters(plan, lora, {"model.lora_enabled": True, "optimizer.keys_to_select": ["lora_"]}, ("lora_",)),
+        _tiers(spec, plan, facts, limits),
     ]
     return fit_plan(plan, devices, knobs, lambda one: made_of.memory(one, sizes(one)))
+
+
+def _tiers(spec: TrainSpec, plan: TrainPlan, facts: Facts, limits: Sequence[str]) -> Knob:
+    """Return the knob of smaller frames, in packs that shrink with them; `limits`: keys that limit a pack."""
+    options, data, rules = [as_it_is()], spec.dataloader_train, plan.data.clips
+    assert rules is not None
+    tiers, area = list(dry.SIZES), max(map(math.prod, rules.sizes))
+    for place, tier in enumerate(reversed(tiers[: tiers.index(data.resolution)])):
+        smaller = rules.model_copy(update={"sizes": dry.SIZES[tier]})
+        longest, _ = longest_clip(facts, "train", smaller)
+        share = max(map(math.prod, smaller.sizes)) / area
+        pack = plan.batch.pack_tokens and max(int(plan.batch.pack_tokens * share), longest or 1)
+        overrides: dict[str, JsonValue] = {"dataloader_train.resolution": tier, **dict.fromkeys(limits, pack)}
+        change = _of_tier(smaller.model_copy(update={"max_tokens": pack}), longest, was=plan.batch.pack_tokens)
+        text = f"frames of the tier {tier}, as many clips in a pack: less to see"
+        options.append(option(20 + 6 * place, overrides, text, change))
+    return options
+
+
+def _of_tier(rules: ClipRules, longest: int | None, *, was: int | None) -> Change:
+    def change(plan: TrainPlan) -> TrainPlan | None:
+        if plan.batch.pack_tokens != was:  # another knob says how large a pack is
+            return None
+        made = changed(changed(plan, "data", clips=rules), "batch", pack_tokens=rules.max_tokens)
+        return changed(made, "estimate", max_tokens=longest)
+
+    return change
 
 
 def _given(spec: TrainSpec, key: str) -> bool:

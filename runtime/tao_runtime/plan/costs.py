@@ -25,7 +25,7 @@ class MemoryPlan(Frozen):
     gradients: int = Field(description="this rank's part")
     optimizer: int = Field(description="this rank's part of two moments")
     gathered: int = Field(description="weights of blocks at work and of what is in no block, in the computing type")
-    reducing: int = Field(description="gradients not yet summed over ranks; all of them with several micro-batches")
+    reducing: int = Field(description="gradients of blocks that are not yet summed over ranks")
     activations: Range
     averages: int = Field(default=0, description="this rank's part of the averaged weights, float32")
     tokenizer: Range | None = Field(
@@ -33,6 +33,9 @@ class MemoryPlan(Frozen):
         description="of the video tokenizer: its weights (low: all latents are kept on disk), and encoding one clip",
     )
     on_host: int = Field(default=0, description="with offloading: weights, gradients and moments in host memory")
+    peak: int = Field(
+        default=0, description="tensors at the peak of a step as counted, without driver, allocator and tokenizer"
+    )
     total: Range = Field(description="all of it, with the driver's and the allocator's share")
 
 
@@ -50,6 +53,9 @@ class EstimatePlan(Frozen):
     tokens_p99: int | None = Field(default=None, description="upper bound of 99 % of the samples")
     memory: MemoryPlan | None = Field(default=None, description="of one rank; null: not known")
     export_bytes: int | None = Field(default=None, description="of the weights or adapter written at the end")
+    latents_bytes: int | None = Field(
+        default=None, description="of latents kept on disk beside the run, at most; null: none are kept, or not known"
+    )
     step_seconds: Range | None = Field(default=None, description="of one optimizer step; null: device not known")
     total_seconds: Range | None = Field(default=None, description="of all steps, without saving and validating")
 

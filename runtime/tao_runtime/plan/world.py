@@ -23,6 +23,7 @@ from tao_runtime.plan.diffusion import ConditionPlan, DiffusionPlan, NoisePlan, 
 from tao_runtime.plan.memory.activations import Activations
 from tao_runtime.plan.memory.estimate import BYTES
 from tao_runtime.plan.memory.fit import Devices, Fit, Option
+from tao_runtime.plan.memory.learning import Learning
 from tao_runtime.plan.memory.text_video import ClipLoad, clip_activations, text_video_network
 from tao_runtime.plan.memory.tokenizer import Tokenizer, tokenizer_of
 from tao_runtime.plan.model import LOAD_TIMEOUT_S, DataPlan, LoadingPlan, ModelPlan, TrainPlan, VideoEvaluatePlan
@@ -178,7 +179,7 @@ def plan_world_train(spec: Any, facts: Facts, world: World, rules: ClipRules) ->
         recompute=structured.make_recompute(model),
     )
     if world.cost is not None:
-        plan = with_costs(plan, world_network(world.cost, facts, model.size))
+        plan = with_costs(plan, facts, world_network(world.cost, facts, model.size))
     return with_time(plan, facts)
 
 
@@ -188,13 +189,14 @@ def world_network(cost: WorldCost, facts: Facts, size: str) -> ClipNetwork | Non
     if network is None:
         return None
 
-    def activations(plan: TrainPlan, place: int) -> Activations:
+    def activations(plan: TrainPlan, place: int, learning: Learning) -> Activations:
         clips, diffusion = plan.data.clips, plan.diffusion
         assert clips is not None and diffusion is not None and diffusion.latent_shape is not None
         tokens = clips.latent.tokens(clips.num_frames or 1, *clips.sizes[0])
-        load = ClipLoad(plan.batch.micro, tokens, math.prod(diffusion.latent_shape), diffusion.text.max_tokens or 0)
+        latents, text = math.prod(diffusion.latent_shape), diffusion.text.max_tokens or 0
+        load = ClipLoad(plan.batch.micro, tokens, latents, text, cost.by_frame)
         mode, compute = plan.precision.activation_checkpointing, BYTES[plan.precision.compute]
-        return clip_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp, by_frame=cost.by_frame)
+        return clip_activations(network, load, mode=mode, compute=compute, cp=plan.mesh.cp, learning=learning)
 
     whole = replace(network, shapes={**network.shapes, **cost.added})
     model = facts.models.get("tokenizer")

@@ -80,21 +80,22 @@ def test_a_step_of_a_generator_holds_what_was_estimated(name: str, tmp_path: Pat
     found = report(name, f"checkpoint.load_path={base(tmp_path, config)}", *overrides, nproc=8)
     print(name, found.peak_estimated / found.peak_traced)
     assert found.resident_traced == pytest.approx(found.resident_estimated, rel=0.002, abs=1 << 18)
-    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.2)
+    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.15)
     assert found.total.low < found.total.expected < found.total.high
 
 
+@pytest.mark.parametrize(("tokens", "accumulation"), [(1500, 1), (64, 1), (1500, 2)])
 def test_the_command_prints_a_step_of_a_reasoner_with_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tokens: int, accumulation: int
 ) -> None:
     folder = base(tmp_path, chat_config())
     changes = [f"model.backbone.model_name={folder}", "checkpoint.load_path="]
-    changes.append("dataloader_train.max_sequence_length=1500")
+    changes += [f"dataloader_train.max_sequence_length={tokens}", f"trainer.grad_accum_iter={accumulation}"]
     assert show_trace(RECIPES["llava_ov"], changes, nproc=8, limit_s=300.0, as_json=True) == 0
     found = TraceReport.model_validate_json(capsys.readouterr().out)
     print(found.peak_estimated / found.peak_traced)
     assert found.resident_traced == pytest.approx(found.resident_estimated, rel=0.002, abs=1 << 18)
-    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.25)
+    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.1)
     assert "estimated     traced" in _lines(found)[0] and len(_lines(found)) == 5
 
 
@@ -154,8 +155,9 @@ def test_whole_numbers_are_real_and_the_rest_has_no_weight() -> None:
 
 
 @pytest.mark.slow
-def test_the_eight_billion_over_eight_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = report("videophy2_sft_nano", nproc=8)
-    print(found)
+@pytest.mark.parametrize("name", ["llava_ov", "videophy2_sft_nano"])  # of one micro-batch, and of several
+def test_the_eight_billion_over_eight_ranks(name: str) -> None:
+    found = report(name, nproc=8)
+    print(name, found.peak_estimated / found.peak_traced)
     assert found.resident_traced == pytest.approx(found.resident_estimated, rel=0.001)
-    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.25)
+    assert found.peak_traced == pytest.approx(found.peak_estimated, rel=0.05)

@@ -9,23 +9,18 @@ from typing import Any
 
 import pytest
 
-from eight_billion import CONFIG
+from eight_billion import CONFIG, small
 from tao_runtime.data.facts import MediaHeader, VisionGeometry
 from tao_runtime.data.vision import SamplingPlan, lay_out_video
 from tao_runtime.plan.memory.activations import Load, activations, decoder_layer_bytes
-from tao_runtime.plan.memory.network import vision_language_network
-from tao_runtime.plan.model import PrecisionPlan, Recompute
+from tao_runtime.plan.memory.learning import Learning
+from tao_runtime.plan.memory.network import VisionLanguageNetwork, vision_language_network
+from tao_runtime.plan.memory.sizes import measure
+from tao_runtime.plan.model import ModelPlan, PrecisionPlan, Recompute
 
-LAYERS, DEPTH, WIDTH = 6, 4, 512
 
-
-def small() -> dict[str, Any]:
-    config = json.loads(json.dumps(CONFIG))
-    config["text_config"] |= {"hidden_size": WIDTH, "intermediate_size": 1536, "num_hidden_layers": LAYERS,
-                              "num_attention_heads": 4, "num_key_value_heads": 1, "vocab_size": 2048}  # fmt: skip
-    config["vision_config"] |= {"depth": DEPTH, "hidden_size": 288, "intermediate_size": 1076, "num_heads": 4,
-                                "out_hidden_size": WIDTH, "deepstack_visual_indexes": [0, 1, 2]}  # fmt: skip
-    return config | {"video_token_id": 7, "image_token_id": 8, "architectures": ["Qwen3VLForConditionalGeneration"]}
+def everything(network: VisionLanguageNetwork) -> Learning:
+    return measure(network, ModelPlan(path="m", max_length=1)).learning
 
 
 def tracked(folder: Path, config: dict[str, Any], load: Load, mode: Recompute, frames: int) -> tuple[int, int]:
@@ -72,7 +67,7 @@ def test_the_engine_keeps_as_much(tmp_path: Path, mode: Recompute, load: Load, f
     pytest.importorskip("torch")
     network = vision_language_network(small())
     assert network is not None
-    _, expected, high = activations(network, load, mode=mode, compute=2, cp=1, vision_trained=True)
+    _, expected, high = activations(network, load, mode=mode, compute=2, cp=1, learning=everything(network))
     kept, peak = tracked(tmp_path, small(), load, mode, frames)
     # The patches as bytes lie in the batch, which the tracker does not see; of a chunk, its log-softmax is kept.
     batch, logits = load.visual * network.merge * network.patch_values, 4 * load.supervised * network.vocabulary
@@ -84,4 +79,5 @@ def test_the_engine_keeps_as_much(tmp_path: Path, mode: Recompute, load: Load, f
 def test_a_worked_number() -> None:
     network = vision_language_network(CONFIG)
     assert network is not None
-    assert decoder_layer_bytes(network.language, "none", 2) == 223_232
+    layer = everything(network).of("model.language_model.layers.*.")
+    assert decoder_layer_bytes(network.language, "none", 2, layer) == 223_232

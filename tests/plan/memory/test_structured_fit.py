@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tao_runtime.data import cosmos3_vision, cosmos_predict2
+from tao_runtime.plan.clip_costs import largest_clip, latents_bytes
 from tao_runtime.plan.costs import Range
 from tao_runtime.plan.make import fit_plan
 from tao_runtime.plan.memory.estimate import Setting, estimate_memory
@@ -21,6 +23,7 @@ from tao_runtime.plan.memory.two_towers import PackLoad, pack_activations, two_t
 from tao_runtime.plan.model import BatchPlan, MeshPlan, ModelPlan, OptimizerPlan, PrecisionPlan, TrainPlan
 from tao_runtime.plan.structured_fit import Divides, shared_knobs
 from tao_runtime.preflight.prepare import Prepared, prepare
+from tao_runtime.preflight.rules.host import disk
 
 SKILLS = Path(__file__).parents[3] / "skills"
 RECIPES = {path.stem: path for path in SKILLS.glob("*/assets/recipes/*")}
@@ -130,6 +133,41 @@ def test_every_mesh_that_is_proposed_is_one_of_so_many_processes(name: str, devi
         assert "structured/mesh-product" not in {finding.rule for finding in again.report.findings}, changes
 
 
+@pytest.mark.parametrize("devices", ["8x48GB", "80GB"])
+def test_clips_that_fill_a_pack_are_made_of_smaller_frames(devices: str) -> None:
+    prepared = planned("vision_sft_nano", devices, "dataloader_train.resolution=720")
+    plan = prepared.plan
+    assert isinstance(plan, TrainPlan) and plan.batch.pack_tokens
+    full = plan.model_copy(update={"estimate": plan.estimate.model_copy(update={"max_tokens": plan.batch.pack_tokens})})
+    found = fit_plan(prepared.spec, prepared.facts, full, parse_devices(devices))
+    assert found is not None and found.nearest is not None
+    changes = found.nearest.overrides
+    assert changes["dataloader_train.resolution"] in {"480", "256"}
+    assert changes["model.max_num_tokens_after_packing"] < plan.batch.pack_tokens  # type: ignore[operator]
+    again = find("vision_sft_nano", devices, *(f"{key}={json.dumps(value)}" for key, value in changes.items()))
+    assert again.memory is not None and again.verdict == found.nearest.verdict
+    assert again.memory.total.expected == pytest.approx(found.nearest.memory.total.expected, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["text2world_7b", "video2world_2b", "vision_sft_nano"])
+def test_latents_on_disk_are_those_of_every_sample_up_to_the_budget(name: str) -> None:
+    prepared = planned(name, "8x80GB")
+    plan = prepared.plan
+    assert isinstance(plan, TrainPlan) and plan.estimate.latents_bytes
+    assert plan.estimate.latents_bytes <= plan.data.cache_bytes
+    one_step = plan.model_copy(update={
+        "steps": plan.steps.model_copy(update={"total": 1}),
+        "batch": plan.batch.model_copy(update={"global_batch": 2}),
+    })  # fmt: skip
+    rules, (frames, height, width) = plan.data.clips, largest_clip(plan)
+    assert rules is not None
+    channels, steps, rows, columns = rules.latent.shape(frames, height, width)
+    assert latents_bytes(one_step, prepared.facts) == 2 * 4 * channels * steps * rows * columns
+    host = replace(prepared.facts.host, free_disk_bytes=plan.estimate.latents_bytes)
+    [problem] = disk(prepared.spec, replace(prepared.facts, host=host), plan)
+    assert "latents of clips up to" in problem.saw
+
+
 def test_nothing_is_invented_where_nothing_fits() -> None:
     found = find("vision_sft_super", "24GB")
     assert found.verdict != "fits" and found.nearest is None
@@ -157,10 +195,11 @@ HOWS = st.fixed_dictionaries(
 
 def memory(kind: str, mode: str, shards: int, cp: int, averaged: bool, samples: int, frames: int) -> Range:
     if kind == "clips":
-        load = ClipLoad(samples, frames * 3520, frames * 16 * 88 * 160, 512)
-        found = clip_activations(DIT, load, mode=mode, compute=2, cp=cp, by_frame=True)  # type: ignore[arg-type]
+        load = ClipLoad(samples, frames * 3520, frames * 16 * 88 * 160, 512, by_frame=True)
+        found = clip_activations(DIT, load, mode=mode, compute=2, cp=cp, learning=SIZES[kind].learning)  # type: ignore[arg-type]
     else:
-        found = pack_activations(OMNI, PackLoad(samples * frames * 1000, samples * 300), mode=mode, compute=2, cp=cp)  # type: ignore[arg-type]
+        pack, learning = PackLoad(samples * frames * 1000, samples * 300), SIZES[kind].learning
+        found = pack_activations(OMNI, pack, mode=mode, compute=2, cp=cp, learning=learning)  # type: ignore[arg-type]
     setting = Setting(
         SIZES[kind],
         PrecisionPlan(master="float32", compute="bfloat16", reduce="float32", activation_checkpointing=mode),  # type: ignore[arg-type]

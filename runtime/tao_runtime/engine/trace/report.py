@@ -32,7 +32,7 @@ def trace_report(plan: TrainPlan, facts: Facts, config: Mapping[str, object] | N
     return TraceReport(
         resident_estimated=_resident(memory),
         resident_traced=traced.resident,
-        peak_estimated=int(memory.total.expected - beside[1]),
+        peak_estimated=memory.peak,
         peak_traced=traced.peak,
         total=Range(low=low, expected=expected, high=high),
         seconds=round(traced.seconds, 1),

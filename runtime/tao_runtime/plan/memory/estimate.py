@@ -5,6 +5,7 @@ An estimate, with a low and a high end: what the allocator, the kernels and the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,7 @@ SPREAD: Final = (0.9, 1.0, 1.15)  # of activations: fused kernels keep less, wor
 AVERAGE: Final = 4  # bytes of a number of the averaged weights, which are float32
 Ends = tuple[Activations, Activations, Activations]  # of the largest micro-batch of a rank: low, expected, high
 NOTHING: Final = Range(low=0, expected=0, high=0)
+EXPECTED: Final = 1  # place of the middle of three ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ def estimate_memory(setting: Setting, found: Ends) -> MemoryPlan | None:
         return None
     shards, master = mesh.dp_shard * mesh.cp, BYTES[precision.master]
     weights, gradients = -(-master * sizes.every.total // shards), -(-master * sizes.trained.total // shards)
-    gathered, reducing = _gathered(setting), _reducing(setting)
+    gathered, reducing = _gathered(setting, sizes.every.largest), _reducing(setting, sizes.trained.largest)
+    here = 0 if precision.offload else gradients
     state = weights + 3 * gradients
     resident = 0 if precision.offload else state - gradients
     averages = -(-AVERAGE * sizes.trained.total // shards) if setting.averaged else 0
@@ -54,7 +57,7 @@ def estimate_memory(setting: Setting, found: Ends) -> MemoryPlan | None:
         resident
         + averages
         + int(tokenizer[place])
-        + _moving(setting, each, place, gradients=0 if precision.offload else gradients)
+        + _moving(setting, each, place, gradients=here)
         + int(CONTEXT[place])
         + int(TRAFFIC[place]) * (mesh.world > 1)
         for place, each in enumerate(found)
@@ -72,24 +75,40 @@ def estimate_memory(setting: Setting, found: Ends) -> MemoryPlan | None:
         reducing=reducing,
         activations=Range(low=kept[0], expected=kept[1], high=kept[2]),
         on_host=state if precision.offload else 0,
+        peak=resident
+        + averages
+        + max(sum(moment) for moment in _moments(setting, found[EXPECTED], EXPECTED, gradients=here)),
         total=Range(low=totals[0], expected=totals[1], high=totals[2]),
     )
 
 
 def _moving(setting: Setting, found: Activations, place: int, *, gradients: int) -> int:
-    """Return the most of what comes and goes: at the loss, in backward, or in the optimizer's step.
+    """Return the most of what comes and goes. Of a rank's own gradients the allocator makes no fragments."""
+    moments = _moments(setting, found, place, gradients=gradients)
+    return max(own + int(passing * (1 + FRAGMENTED[place])) for own, passing in moments)
 
-    At the loss there are logits and no gradients but those of earlier micro-batches; in backward no logits.
+
+def _moments(setting: Setting, found: Activations, place: int, *, gradients: int) -> Iterator[tuple[int, int]]:
+    """Yield bytes of a rank's own gradients, and of what passes, at each moment of a step that may be its peak.
+
+    Going back through the blocks frees what each kept and leaves its gradients, evenly: the most is there at one end.
+    At the first there are no gradients of the rank's own, but those of earlier micro-batches.
     """
-    held = _gathered(setting)
     earlier = gradients if setting.batch.accumulation != 1 else 0
-    loss = held + earlier + int((found.kept + found.logits) * SPREAD[place])
-    backward = held + _reducing(setting) + int((found.kept + found.block) * SPREAD[place])
-    backward = max(backward, held + _reducing_last(setting))
+    every, trained, spread = setting.sizes.every, setting.sizes.trained, SPREAD[place]
+    held, head, waiting = _gathered(setting, every.largest), _head(setting), _waiting(setting)
+    yield earlier, held + (1 + found.chunked) * head + int((found.kept + found.logits) * spread)
+    working = held + head + _reducing(setting, trained.largest)
+    yield earlier, working + int((found.kept + found.block) * spread)
+    yield gradients, working + int((found.last + found.block) * spread)
+    ending = _gathered(setting, every.last) + waiting + _reducing(setting, trained.last)
+    yield gradients, ending + int((found.last + found.last_block) * spread)
+    if waiting:  # is summed at the end, when no weights are gathered any more; first it is copied
+        summed = BYTES[setting.precision.reduce] * trained.root
+        yield max(earlier, gradients - _own(setting, gradients)), waiting + summed
+        yield gradients, summed
     # Element by element the optimizer needs nothing more, in lists a copy.
-    step = gradients if setting.optimizer.implementation == "foreach" else 0
-    inside = 1 + FRAGMENTED[place]
-    return max(int(loss * inside), gradients + int(backward * inside), gradients + step)
+    yield gradients + (gradients if setting.optimizer.implementation == "foreach" else 0), 0
 
 
 def _is_alone(setting: Setting) -> bool:
@@ -98,30 +117,34 @@ def _is_alone(setting: Setting) -> bool:
     return setting.mesh.world == 1 and precision.master == precision.compute and not precision.offload
 
 
-def _gathered(setting: Setting) -> int:
+def _gathered(setting: Setting, block: int) -> int:
     """Return bytes of weights gathered from other ranks: two blocks, one fetched ahead, and all that is in none."""
     if _is_alone(setting):
         return 0
     every = setting.sizes.every
-    held = 2 * every.largest
+    held = 2 * block
     if setting.precision.reshard_after_forward is False:
         held = every.total - every.root
     return BYTES[setting.precision.compute] * (every.root + held)
 
 
-def _reducing(setting: Setting) -> int:
-    """Return bytes of gradients that wait in backward for being summed: of a block, and of what is in none.
-
-    The latter wait whole in the computing type until the end, when there are no activations any more.
-    """
-    trained, precision = setting.sizes.trained, setting.precision
-    if _is_alone(setting):
-        return 0
-    return BYTES[precision.compute] * (trained.root + trained.largest) + BYTES[precision.reduce] * trained.largest
-
-
-def _reducing_last(setting: Setting) -> int:
-    """Return bytes of the gradients of what is in no block, while they are summed at the end of backward."""
+def _reducing(setting: Setting, block: int) -> int:
+    """Return bytes of gradients of blocks that wait in backward for being summed: of one made, of one on its way."""
     precision = setting.precision
-    each = 0 if _is_alone(setting) else BYTES[precision.compute] + BYTES[precision.reduce]
-    return each * setting.sizes.trained.root
+    return 0 if _is_alone(setting) else (BYTES[precision.compute] + BYTES[precision.reduce]) * block
+
+
+def _head(setting: Setting) -> int:
+    """Return bytes of the gradient of what makes logits: whole, and there from the loss on."""
+    return BYTES[setting.precision.compute] * setting.sizes.trained.head
+
+
+def _waiting(setting: Setting) -> int:
+    """Return bytes of the gradients of what is in no block: they wait whole, in the computing type, until the end."""
+    return 0 if _is_alone(setting) else BYTES[setting.precision.compute] * setting.sizes.trained.root
+
+
+def _own(setting: Setting, gradients: int) -> int:
+    """Return bytes of a rank's part of the gradients of what is in no block."""
+    trained = setting.sizes.trained
+    return gradients * trained.root // trained.total if trained.total else 0

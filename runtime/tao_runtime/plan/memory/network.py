@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 Shapes = Mapping[str, tuple[int, ...]]
+EMBEDDING: Final = "model.language_model.embed_tokens.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class Network:
     """What a network is made of."""
 
     shapes: Shapes  # of every parameter, tied ones once
+
+    @property
+    def logit_weight(self) -> str:
+        """The weight that makes logits of hidden states; empty: the loss has none."""
+        return ""
 
     def count(self, prefix: str = "") -> int:
         """Return the parameters whose names start so."""
@@ -52,6 +59,10 @@ class VisionLanguageNetwork(Network):
     merge: int  # patches that make one token
     patch_values: int  # numbers of one patch
     deepstack: int  # vision layers whose features also enter the language model
+
+    @property
+    def logit_weight(self) -> str:
+        return "lm_head.weight" if "lm_head.weight" in self.shapes else EMBEDDING
 
 
 def vision_language_network(config: Mapping[str, object]) -> VisionLanguageNetwork | None:
@@ -79,7 +90,7 @@ def vision_language_network(config: Mapping[str, object]) -> VisionLanguageNetwo
     for number in range(deepstack):
         prefix = f"model.visual.deepstack_merger_list.{number}."
         shapes |= _merger(prefix, tower.width * merge, out, norm=tower.width * merge)
-    shapes["model.language_model.embed_tokens.weight"] = (vocabulary, language.width)
+    shapes[EMBEDDING] = (vocabulary, language.width)
     for layer in range(language.layers):
         prefix, bias = f"model.language_model.layers.{layer}.", bool(text.get("attention_bias", False))
         shapes |= _decoder_layer(prefix, language, _head_dim(text), bias=bias)

@@ -7,14 +7,17 @@ engine runs them. Tests hold both against the library: on the meta device, and a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tao_runtime.plan.memory.activations import Activations
+from tao_runtime.plan.memory.learning import Learning, gradients_of_widest
 from tao_runtime.plan.memory.network import Network, whole
 from tao_runtime.plan.model import Recompute
 
 NORM: Final = 4  # bytes of a number of a norm over a head's values: it is computed in float32
+BLOCK: Final = "transformer_blocks.*."
+TEXT_LINEARS: Final = ("attn2.to_k", "attn2.to_v")  # of a block, that see the text
 LATENT_COPIES: Final = 6  # float32 tensors of a clip's shape: clean, noised, noise, target, answer, error
 
 
@@ -41,9 +44,10 @@ class ClipLoad:
     tokens: int  # of one clip
     latents: int  # numbers of one clip
     text: int  # tokens of one text, padding included
+    by_frame: bool = False  # noise levels are a frame's, so shifts are a token's
 
     def times(self, count: int) -> ClipLoad:
-        return ClipLoad(self.samples * count, self.tokens, self.latents, self.text)
+        return replace(self, samples=self.samples * count)
 
 
 def text_video_network(config: Mapping[str, object]) -> TextVideoNetwork | None:
@@ -100,47 +104,68 @@ def _block(prefix: str, sizes: tuple[int, int, int, int], head: int) -> dict[str
     return shapes
 
 
-def block_bytes(network: TextVideoNetwork, mode: Recompute, compute: int, *, by_frame: bool) -> int:
-    """Return what one block keeps of one token; `by_frame`: noise levels are a frame's, so shifts are a token's.
+def block_bytes(network: TextVideoNetwork, mode: Recompute, compute: int, learning: Learning, *, by_frame: bool) -> int:
+    """Return what one block keeps of one token; `by_frame`: as a load says it, `learning`: what of the network does.
 
     Worked example, width 4,096 in bfloat16, none: 3 norms of 4 B, 2 x 16 + 8 of head norms, 7 + 5 of attention, 3 of
     the MLP beside its 2 x 4 widths: 76 x 4,096 = 311,296.
     """
-    h, m, c = network.width, network.mlp, compute
+    h, m, c, own = network.width, network.mlp, compute, learning.of(BLOCK)
     if mode == "full":
         return c * h
     if mode == "selective":
         products = h + 5 * h + 3 * h + m + h + (3 * (3 * h + network.rank) if by_frame else 0)
-        return c * products
-    norms = 3 * 2 * c * h  # input and output of the norm of each part
-    heads = 3 * (NORM + 2 * c) * h  # queries twice and keys once
-    attention = c * h * (1 + 3 + 1 + 1) + c * h * (1 + 1 + 1 + 1)  # self: x, qkv, result, gated; then of the text
-    mlp = c * h + 2 * c * m + c * h
-    shifts = 3 * c * (5 * h + network.rank) if by_frame else 0
-    return norms + heads + attention + mlp + shifts
+        of_text = sum(own.of(f"{module}.").results(c) for module in TEXT_LINEARS)
+        return c * products + own.results(c) - of_text
+    moved = _is_moved(learning)  # gates and scales pass gradients on: what they multiply is kept
+    norms = 3 * c * h * (1 + moved)  # input and output of the norm of each part
+    heads = 3 * (NORM + c) * h  # queries twice and keys once
+    heads += c * own.norms(dict.fromkeys(("attn1.norm_q", "attn1.norm_k", "attn2.norm_q"), h))
+    inputs = own.inputs(["attn1.to_q", "attn1.to_k", "attn1.to_v"], h, c) + own.inputs(["attn2.to_q"], h, c)
+    inputs += sum(own.inputs([f"{attention}.to_out.0"], h, c, kept=True) for attention in ("attn1", "attn2"))
+    attention = c * h * (3 + 1) + c * h * (1 + 1)  # self: qkv, result; then of the text
+    mlp = own.inputs(["ff.net.0.proj"], h, c) + c * m + own.inputs(["ff.net.2"], m, c)
+    shifts = 3 * c * (5 * h + network.rank if moved else 4 * h) if by_frame else 0
+    return norms + heads + inputs + attention + mlp + 3 * c * h * moved + shifts
 
 
-def text_bytes(network: TextVideoNetwork, mode: Recompute, compute: int) -> int:
+def _is_moved(learning: Learning) -> bool:
+    """Whether what a noise level becomes depends on anything that learns."""
+    norms = (f"{BLOCK}norm{number}." for number in (1, 2, 3))
+    return any(learning.of(prefix).shapes for prefix in ("time_embed.", "norm_out.", *norms))
+
+
+def text_bytes(network: TextVideoNetwork, mode: Recompute, compute: int, learning: Learning) -> int:
     """Return what one block keeps of one token of text."""
-    kept = {"none": NORM + 4 * compute, "selective": 2 * compute, "full": 0}[mode]
-    return network.width * kept
+    h, c, own = network.width, compute, learning.of(BLOCK)
+    if mode == "full":
+        return 0
+    if mode == "selective":
+        return 2 * c * h + sum(own.of(f"{module}.").results(c) for module in TEXT_LINEARS)
+    keys = NORM + c if own.of("attn2.to_k.").shapes else 0  # nothing before them learns
+    copies = own.inputs(TEXT_LINEARS, network.text_width, c, kept=True)
+    return h * (keys + 2 * c) + c * own.norms({"attn2.norm_k": h}) + copies
 
 
 def clip_activations(
-    network: TextVideoNetwork, load: ClipLoad, *, mode: Recompute, compute: int, cp: int, by_frame: bool
+    network: TextVideoNetwork, load: ClipLoad, *, mode: Recompute, compute: int, cp: int, learning: Learning
 ) -> Activations:
     """Return what the passes over a micro-batch keep. Context parallelism deals out a clip's frames, not its text."""
-    h, c = network.width, compute
+    h, c, by_frame, moved = network.width, compute, load.by_frame, _is_moved(learning)
     tokens, texts = load.samples * -(-load.tokens // cp), load.samples * load.text
-    kept = network.layers * tokens * block_bytes(network, mode, c, by_frame=by_frame)
-    kept += network.layers * texts * text_bytes(network, mode, c) + texts * network.text_width * c
-    kept += tokens * (c * network.channels * network.patch + 2 * 4 * network.head)  # patches; angles
-    kept += tokens * c * h * (3 + 2 * network.learnt_positions)  # and the last norm
-    kept += tokens * c * h * (4 + 1) if by_frame else 0  # what the noise level becomes
+    blocks = network.layers * tokens * block_bytes(network, mode, c, learning, by_frame=by_frame)
+    blocks += network.layers * texts * text_bytes(network, mode, c, learning)
+    kept = texts * network.text_width * c
+    first = learning.inputs(["patch_embed.proj"], network.channels * network.patch, c)
+    kept += tokens * (first + 2 * 4 * network.head)  # patches; angles
+    placed = network.learnt_positions and bool(first or learning.of("learnable_pos_embed.").shapes)
+    kept += tokens * (c * h * (1 + moved + 2 * placed) + learning.inputs(["proj_out"], h, c))  # and the last norm
+    kept += tokens * c * h * (4 + moved) if by_frame else 0  # what the noise level becomes
     kept += load.samples * LATENT_COPIES * 4 * -(-load.latents // cp)
-    block = tokens * c * network.mlp  # the gradient of its widest part
+    widest = tokens * gradients_of_widest(network.mlp, c, learning.of(BLOCK), "ff.net.2")
+    block = tokens * c * network.mlp
     if mode != "none":  # is computed again
-        again = block_bytes(network, "none", c, by_frame=by_frame)
-        again -= block_bytes(network, mode, c, by_frame=by_frame) if mode == "selective" else 0
-        block = max(block, tokens * again + texts * text_bytes(network, "none", c))
-    return Activations(kept=kept, block=block, logits=0)
+        again = block_bytes(network, "none", c, learning, by_frame=by_frame)
+        again -= block_bytes(network, mode, c, learning, by_frame=by_frame) if mode == "selective" else 0
+        block = widest + tokens * again + texts * text_bytes(network, "none", c, learning)
+    return Activations(kept=kept + blocks, block=block, logits=0, last=kept, last_block=block)

@@ -60,18 +60,20 @@ def mesh_text(plan: TrainPlan, memory_bytes: int) -> str:
 
 @rule("host/disk", "error", actions=("train",), source=_FITS)
 def disk(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
-    """The disk holds one checkpoint more than are kept: the old one goes only when the new one is whole."""
+    """The disk holds one checkpoint more than are kept, as the old one goes when the new one is whole, and latents."""
     if not isinstance(plan, TrainPlan) or not plan.checkpoint.enabled or not plan.estimate.checkpoint_bytes:
         return
+    latents = plan.estimate.latents_bytes or 0
     one, free = plan.estimate.checkpoint_bytes, facts.host.free_disk_bytes
     total, every, keep = plan.steps.total, plan.checkpoint.every_steps, plan.checkpoint.max_keep
     made = -(-total // every) if total and every else 1
     count = min(made, keep + 1) if keep > 0 else made
     export = (plan.estimate.export_bytes or 0) * plan.checkpoint.export_safetensors
-    if one * count + export <= free:
+    if one * count + export + latents <= free:
         return
     saw = f"{_size(free)} free, and {count} checkpoints of {_size(one)} are {_size(one * count)}"
-    saw += f", and the export {_size(export)}" if export else ""
+    saw += f", the export {_size(export)}" if export else ""
+    saw += f", latents of clips up to {_size(latents)}" if latents else ""
     severity: Severity = "error" if min(count, 2) * one > free and not _only_plans(facts) else "warning"
     yield Problem(
         spec.output_dir(), saw, "room for all of them", "keep fewer checkpoints, or use another disk", severity=severity
