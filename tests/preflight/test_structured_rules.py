@@ -165,6 +165,7 @@ BAD: list[tuple[str, str, Break, str]] = [
     ("video/no-samples", VIDEO, lambda w: shutil.rmtree(w.data / "metas"), "repair what the errors about records name"),
     ("video/no-samples", VIDEO, world_of(16), "6 samples, and a global batch of 16"),
     ("video/dropped", TEXT, short_clip, "1 windows left out (too-short)"),
+    ("video/dropped", VIDEO, short_clip, "the first is record 0, 0.mp4: 5, and 17 wanted"),
     ("video/context-parallel", VIDEO, world_of(2, **{CP: 2}), "2, and a sample has 5 latent frames"),
     ("video/context-parallel", VISION, world_of(3, **{CP: 3}), "3, and the network has 32 heads"),
     ("video/context-parallel", VIDEO, based_on("cosmos_predict2", "14B", 3), "3, and the network has 40 heads"),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tao_runtime.data.clips import REASONS, ClipRules
+import numpy as np
+
+from tao_runtime.data.clips import REASONS, ClipRules, Drop
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.families import network_names
 from tao_runtime.errors import Severity
+from tao_runtime.plan.clip_data import samples_of
 from tao_runtime.plan.model import ClipsPlan, TrainPlan
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.preflight.rules.structured import VIDEO
@@ -111,10 +114,22 @@ def dropped(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
             continue
         yield Problem(
             f"{table_of(spec)}.{'dataset_path' if spec.packs else 'dataset_dir'}",
-            f"{count:,} windows left out ({reason}): {REASONS[reason]}",
+            f"{count:,} windows left out ({reason}): {REASONS[reason]}{_first(facts, plan, reason)}",
             "none left out",
             file=data.annotation,
         )
+
+
+def _first(facts: Facts, plan: ClipsPlan, reason: str) -> str:
+    """Name the first clip that is left out for a reason, with the number that was seen and the one that is wanted."""
+    clips = facts.datasets["train" if isinstance(plan, TrainPlan) else "eval"]
+    for record in np.flatnonzero(clips.columns.usable).tolist():
+        for given in samples_of(clips, record, rules_of(plan)):
+            if isinstance(given, Drop) and given.reason == reason:
+                header = clips.media[int(clips.columns.media_of(record)[0])]
+                name = header.path.name if header is not None else "no file"
+                return f"; the first is record {record}, {name}: {given.saw:g}, and {given.want:g} wanted"
+    return ""
 
 
 def _counts(dropped: dict[str, int]) -> str:
