@@ -56,6 +56,9 @@ class StructuredProject:
         self.given = make_clip(root / "clip.mp4")  # what video goes on from
         self.twin = make(root / "twin")
         make_snapshot(root / "model-twin")
+        if family != "cosmos3_reasoner":  # a pipeline, whose network lies in the folder itself
+            (self.model / "model_index.json").write_text("{}")
+            (self.model / "transformer").symlink_to(".")
 
     def source(self) -> dict[str, Any]:
         """The table that names the data."""

@@ -68,15 +68,15 @@ def make_clip_dataset(facts: Facts, ref: DatasetRef, rules: ClipRules) -> Datase
     )
 
 
-def first_dropped(data: DatasetFacts, rules: ClipRules, reasons: Collection[str]) -> dict[str, int]:
-    """Return the first record of which a window is left out, by reason."""
-    found: dict[str, int] = {}
+def first_dropped(data: DatasetFacts, rules: ClipRules, reasons: Collection[str]) -> dict[str, tuple[int, Drop]]:
+    """Return the first record of which a window is left out, and why, by reason."""
+    found: dict[str, tuple[int, Drop]] = {}
     for record in data.columns.usable.nonzero()[0].tolist():
         if len(found) == len(reasons):
             break
         for given in samples_of(data, record, rules):
             if isinstance(given, Drop) and given.reason in reasons:
-                found.setdefault(given.reason, record)
+                found.setdefault(given.reason, (record, given))
     return found
 
 

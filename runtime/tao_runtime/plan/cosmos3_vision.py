@@ -152,7 +152,7 @@ def _tiers(spec: TrainSpec, plan: TrainPlan, facts: Facts, limits: Sequence[str]
     tiers, area = list(dry.SIZES), max(map(math.prod, rules.sizes))
     for place, tier in enumerate(reversed(tiers[: tiers.index(data.resolution)])):
         smaller = rules.model_copy(update={"sizes": dry.SIZES[tier]})
-        longest, _ = longest_clip(facts, "train", smaller)
+        longest = int(clip_lengths(facts, "train", smaller).max(initial=0)) or None
         share = max(map(math.prod, smaller.sizes)) / area
         pack = plan.batch.pack_tokens and max(int(plan.batch.pack_tokens * share), longest or 1)
         overrides: dict[str, JsonValue] = {"dataloader_train.resolution": tier, **dict.fromkeys(limits, pack)}

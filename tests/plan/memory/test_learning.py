@@ -19,6 +19,7 @@ from tao_runtime.data.facts import MediaHeader, VisionGeometry
 from tao_runtime.data.vision import SamplingPlan, lay_out_video
 from tao_runtime.engine import adapter
 from tao_runtime.engine.build import choose_trainable, wrap_blocks
+from tao_runtime.engine.chat_batch import collate
 from tao_runtime.engine.families import wet_family
 from tao_runtime.engine.samples import Item
 from tao_runtime.engine.trace.storages import StorageTracker
@@ -62,7 +63,7 @@ def batch(family: Any) -> dict[str, Any]:
     supervised = torch.arange(LOAD.tokens) >= LOAD.tokens - LOAD.supervised
     frames = torch.zeros(FRAMES, 3, 320, 320, dtype=torch.uint8)
     item = Item(0, torch.full((LOAD.tokens,), 9), supervised, visual, (frames,), (layout,))
-    made: dict[str, Any] = family.collate([item], VisionGeometry())
+    made: dict[str, Any] = collate([item], VisionGeometry())
     return made
 
 

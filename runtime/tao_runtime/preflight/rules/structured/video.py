@@ -109,12 +109,15 @@ def dropped(spec: Any, facts: Facts, plan: ClipsPlan) -> Iterator[Problem]:
     data, seen = _data(plan), facts.datasets.get("train" if spec.action == "train" else "eval")
     reasons = [reason for reason in data.dropped if reason != "unusable"] if data.num_records else []
     first = first_dropped(seen, rules_of(plan), reasons) if seen is not None and reasons else {}
-    for reason in reasons:
+    for reason, (record, drop) in first.items():
+        header = seen.media[int(seen.columns.media_of(record)[0])] if seen is not None else None
+        name = header.path.name if header is not None else "no file"
+        saw = f"{data.dropped[reason]:,} windows left out ({reason}): {REASONS[drop.reason]}"
         yield Problem(
             f"{table_of(spec)}.{'dataset_path' if spec.packs else 'dataset_dir'}",
-            f"{data.dropped[reason]:,} windows left out ({reason}): {REASONS[reason]}",
+            f"{saw}; the first is of {name}: {drop.saw:g}, and {drop.want:g} wanted",
             "none left out",
-            record=first.get(reason),
+            record=record,
             file=data.annotation,
         )
 
