@@ -190,3 +190,14 @@ def test_worked_numbers() -> None:
     layer = measure(towers, EVERYTHING).learning.of("layers.*.")
     assert layer_bytes(towers.blocks, "none", 2, READS, layer) == 241_664
     assert layer_bytes(towers.blocks, "none", 2, MAKES, layer) == 241_664
+
+
+def test_text_that_nothing_learns_from_keeps_its_keys_and_values_alone() -> None:
+    towers = two_tower_network(cosmos3_vision.NETWORKS["nano"])
+    assert towers is not None
+    learning = measure(towers, EVERYTHING, Choice(("moe_gen",), wet_family("cosmos3_vision").original_name)).learning
+    fewer, more = (
+        pack_activations(towers, PackLoad(1000, text), mode="none", compute=2, cp=1, learning=learning).kept
+        for text in (100, 101)
+    )
+    assert more - fewer == 36 * 2 * 2 * 1024 + 4096 * (4 + 2)  # and at the end its float32 norm

@@ -151,7 +151,8 @@ def pack_activations(
     starts += learning.inputs(["proj_in"], network.patch_values, c)
     starts += 2 * c * h * any(learning.of(name).shapes for name in ("time_embedder.", "proj_in."))
     kept = load.video * (starts + learning.inputs(["proj_out"], h, c))  # noise levels, patches, and what is scored
-    kept += (video + text) * (h * (4 + c) + c * learning.norms({"norm_moe_gen": h}))  # the last norms
+    kept += (video + text) * h * (4 + c)  # the last norms
+    kept += c * (video * learning.norms({"norm_moe_gen": h}) + text * learning.norms({"norm": h}))
     kept += load.video * network.patch_values * 4 * LATENT_COPIES
     layers = blocks.layers * of_layer(mode)
     block = (video + text) * c * 2 * blocks.mlp  # the gradients of its widest part
