@@ -82,6 +82,31 @@ def test_no_path_leads_out_of_the_root(tmp_path: Path, name: str) -> None:
     assert finding.rule == "dataset/media-outside"
 
 
+@pytest.mark.parametrize("layout", ["llava", "video-jsonl", "video-folder"])
+def test_a_snapshot_of_the_hub_s_cache_is_links_and_good(tmp_path: Path, layout: str) -> None:
+    snapshot, blobs = tmp_path / "datasets--a--b" / "snapshots" / "0f", tmp_path / "datasets--a--b" / "blobs"
+    make_clip(blobs / "abc.mp4").rename(blobs / "abc")
+    folder = snapshot / ("videos" if layout == "video-folder" else "")
+    folder.mkdir(parents=True)
+    (folder / "clip.mp4").symlink_to(blobs / "abc")
+    annotation = snapshot
+    if layout == "llava":
+        write_annotations(snapshot, [make_record(0, "clip.mp4")])
+    elif layout == "video-folder":
+        (snapshot / "metas").mkdir()
+        (snapshot / "metas" / "clip.txt").write_text("a square")
+    else:
+        annotation = snapshot / "clips.jsonl"
+        window = {"start_frame": 0, "end_frame": 9, "temporal_interval": 1, "caption_json": {"a": "square"}}
+        annotation.write_text(json.dumps({"uuid": "0", "vision_path": "clip.mp4", "t2w_windows": [window]}))
+    ref = DatasetRef("train", str(annotation), "", "a", "m", format=layout)
+    facts = probe_dataset(ref)
+    assert (facts.findings, facts.num_usable) == ((), 1)
+    (folder / "clip.mp4").unlink()
+    (folder / "clip.mp4").symlink_to(make_clip(tmp_path / "elsewhere.mp4"))
+    assert probe_dataset(ref).num_usable == 0
+
+
 def test_images_lists_and_text_only_records_are_good(tmp_path: Path) -> None:
     root = make_dataset(tmp_path, 1)
     make_image(root / "a.png")

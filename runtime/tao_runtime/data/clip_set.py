@@ -14,6 +14,7 @@ from tao_runtime.data.clips import Window
 from tao_runtime.data.facts import DatasetFacts, MediaHeader, MediaKind, RecordColumns, WindowColumns
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.media import cache_path, probe_media
+from tao_runtime.data.paths import homes
 from tao_runtime.data.progress import Progress, part_of
 from tao_runtime.data.t5 import Encoder
 from tao_runtime.spec.base import DatasetRef
@@ -62,6 +63,7 @@ class ClipSet:
 
     def __post_init__(self) -> None:
         self.findings = Collector(where=self.ref.annotation_key, file=str(self.annotation))
+        self.homes = homes(self.root)
 
     def facts(self, sha256: str, progress: Progress | None, *, encoders: tuple[Encoder, ...] = ()) -> DatasetFacts:
         """Open every clip's header, and freeze what was collected."""

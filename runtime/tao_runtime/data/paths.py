@@ -28,6 +28,21 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def homes(root: Path) -> tuple[str, ...]:
+    """Return the folders, without links, that files of a data set may lie in: its root, and the hub cache's blobs.
+
+    A snapshot of the hub's cache is links: `snapshots/<commit>/a.mp4` leads to `blobs/<hash>` beside `snapshots`.
+    """
+    real = Path(os.path.realpath(root))
+    blobs = next((one.parent / "blobs" for one in (real, *real.parents) if one.name == "snapshots"), None)
+    return (str(real),) if blobs is None or not is_dir(blobs) else (str(real), str(blobs))
+
+
+def lies_in(real: str, folders: tuple[str, ...]) -> bool:
+    """Tell whether a path without links is one of some folders, or lies in one."""
+    return any(real == folder or real.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
 def size_of(path: Path) -> int:
     """Return the bytes of a file; 0 if there is none."""
     return os.path.getsize(path) if is_file(path) else 0  # noqa: PTH202

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from tao_runtime.data.facts import MediaKind
 from tao_runtime.data.fold import At, Collector, RuleInfo, declare, quote
 from tao_runtime.data.llava import MEDIA_KEYS, VIDEO_KEYS, ConversationFold, keep_tags, put_tags
-from tao_runtime.data.paths import can_be_path
+from tao_runtime.data.paths import can_be_path, homes, lies_in
 
 _ROOT = "a record must not read outside the media root that the spec names"
 
@@ -90,7 +90,7 @@ class MediaFold:
 
     def __init__(self, root: Path, turns: ConversationFold) -> None:
         self.root = str(root)
-        self.real_root = os.path.realpath(root)
+        self.homes = homes(root)
         self.turns = turns  # has seen the record before this fold does
         self.files: list[tuple[str, MediaKind]] = []
         self.current: list[int] = []
@@ -165,7 +165,7 @@ class MediaFold:
         full = os.path.join(self.root, name)  # noqa: PTH118 - once per distinct name: Path costs 5x
         if ".." in name.split("/"):
             full = os.path.realpath(full)
-            if not self._inside(full):
+            if not lies_in(full, self.homes):
                 return outside
         folder, _, leaf = os.path.normpath(full).rpartition("/")
         names = self._names(folder)
@@ -178,7 +178,7 @@ class MediaFold:
             real = Path(path).resolve()
             if not real.is_file():
                 return missing
-            if not self._inside(str(real)):
+            if not lies_in(str(real), self.homes):
                 return outside
         return self._index(path, kind)
 
@@ -189,15 +189,12 @@ class MediaFold:
             self.files.append((path, kind))
         return found
 
-    def _inside(self, real: str) -> bool:
-        return real == self.real_root or real.startswith(self.real_root.rstrip("/") + "/")
-
     def _names(self, folder: str) -> dict[str, bool] | None:
         """List the files of a directory once: one system call for many files, where a stat each would be many."""
         if folder in self._listed:
             return self._listed[folder]
         names: dict[str, bool] | None = {}
-        if not self._inside(os.path.realpath(folder)):
+        if not lies_in(os.path.realpath(folder), self.homes):
             names = None
         else:
             try:

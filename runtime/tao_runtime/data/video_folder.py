@@ -13,7 +13,7 @@ from tao_runtime.data.clips import Window
 from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector, declare
-from tao_runtime.data.paths import is_dir, is_file, size_of
+from tao_runtime.data.paths import homes, is_dir, is_file, lies_in, size_of
 from tao_runtime.data.progress import Progress
 from tao_runtime.data.references import SUFFIXES
 from tao_runtime.data.t5 import find_embedding
@@ -64,7 +64,7 @@ def _inside(index: int, files: tuple[Path, ...], findings: Collector) -> None:
 
 def _leads_inside(link: Path) -> bool:
     try:
-        return link.resolve().is_relative_to(link.parent.resolve())
+        return lies_in(str(link.resolve()), homes(link.parent))
     except (OSError, RuntimeError):  # a link to itself
         return True  # its header says what is wrong
 

@@ -15,7 +15,7 @@ from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Collector, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import IdFold
-from tao_runtime.data.paths import can_be_path, size_of
+from tao_runtime.data.paths import can_be_path, lies_in, size_of
 from tao_runtime.data.progress import Progress
 from tao_runtime.data.t5 import find_embedding
 from tao_runtime.spec.base import DatasetRef
@@ -74,7 +74,7 @@ def _file(index: int, record: Mapping[str, object], clips: ClipSet) -> Path | No
         clips.findings.add(OUTSIDE, name, "a local file", at=At(index, "/vision_path"), fix="copy it here first")
         return None
     path = clips.root / name
-    if not Path(name).is_absolute() and not path.resolve().is_relative_to(clips.root.resolve()):
+    if not Path(name).is_absolute() and not lies_in(str(path.resolve()), clips.homes):
         clips.findings.add(OUTSIDE, name, f"a path inside {clips.root}", at=At(index, "/vision_path"))
         return None
     return path
