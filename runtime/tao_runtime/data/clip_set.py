@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from pydantic import JsonValue
 
 from tao_runtime.data.clip_repeats import judge_repeats
 from tao_runtime.data.clips import Window
 from tao_runtime.data.facts import DatasetFacts, MediaHeader, MediaKind, RecordColumns, WindowColumns
-from tao_runtime.data.fold import At, Collector, declare
+from tao_runtime.data.fold import At, Collector, Listener, declare
 from tao_runtime.data.media import cache_path, probe_media
 from tao_runtime.data.paths import homes
 from tao_runtime.data.progress import Progress, part_of
@@ -60,9 +61,10 @@ class ClipSet:
     annotation: Path
     root: Path
     rows: list[Row] = field(default_factory=list)
+    listen: Listener | None = None  # is told of every finding
 
     def __post_init__(self) -> None:
-        self.findings = Collector(where=self.ref.annotation_key, file=str(self.annotation))
+        self.findings = Collector(where=self.ref.annotation_key, file=str(self.annotation), listen=self.listen)
         self.homes = homes(self.root)
 
     def facts(self, sha256: str, progress: Progress | None, *, encoders: tuple[Encoder, ...] = ()) -> DatasetFacts:
@@ -90,10 +92,15 @@ class ClipSet:
 
     def _ends(self, number: int, row: Row, header: MediaHeader) -> None:
         """Compare windows with the frames that there are; one frame more is the end as others count it."""
-        far = [window.last for window, _, _ in row.windows if header.num_frames < window.last < TO_THE_END]
+        last = [window.last for window, _, _ in row.windows]
+        far = {place: end for place, end in enumerate(last) if header.num_frames < end < TO_THE_END}
         if far:
-            saw = f"end_frame {max(far)}, and the clip has {header.num_frames} frames"
-            self.findings.add(BEYOND, saw, f"at most {header.num_frames - 1}", at=At(number, file=str(row.file)))
+            end, at = header.num_frames - 1, At(number, file=str(row.file))
+            saw = f"end_frame {max(far.values())}, and the clip has {header.num_frames} frames"
+            patch: dict[str, JsonValue] = {f"t2w_windows/{place}/end_frame": end for place in far}
+            # Windows that were refused are not among the rows': their places would be others.
+            fix = f"end it at {end}" if row.usable else None
+            self.findings.add(BEYOND, saw, f"at most {end}", at=at, fix=fix, patch=patch if fix else None)
 
     def _columns(self, index: dict[str, int], media: tuple[MediaHeader | None, ...]) -> RecordColumns:
         count, rows = len(self.rows), self.rows

@@ -45,7 +45,7 @@ class At:
     file: str | None = None
 
 
-Listener = Callable[[RuleInfo, str, dict[str, JsonValue] | None], None]  # rule, what was seen, patch of the record
+Listener = Callable[[RuleInfo, str, At, dict[str, JsonValue] | None], None]  # rule, what was seen, where, record patch
 
 
 class Collector:
@@ -71,7 +71,7 @@ class Collector:
     ) -> None:
         self.failed = self.failed or rule.severity == "error"
         if self.listen is not None:
-            self.listen(rule, saw, dict(patch) if patch else None)
+            self.listen(rule, saw, at, dict(patch) if patch else None)
         self.counts[rule.name] += 1
         if self.counts[rule.name] > MAX_PER_RULE:
             self._last[rule.name] = rule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from tao_runtime.errors import InputError
@@ -63,3 +64,14 @@ def make_folder(folder: Path, where: str = "--out") -> None:
     except (OSError, ValueError) as error:
         saw = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(f"{where} {folder}: {saw}; want a folder that can be written to") from error
+
+
+def link_or_copy(file: Path, target: Path) -> None:
+    """Give a file a second name; a copy where it lies on another disk. A link of the hub's cache is followed."""
+    if exists(target) and target.samefile(file):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file.resolve(), target)
+    except OSError:
+        shutil.copyfile(file, target)

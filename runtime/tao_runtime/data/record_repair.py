@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from tao_runtime.data.consistency import AbsoluteFold, AgreementFold
 from tao_runtime.data.facts import MediaHeader, MediaKind
-from tao_runtime.data.fold import Collector, RuleInfo
+from tao_runtime.data.fold import At, Collector, RuleInfo
 from tao_runtime.data.llava import NOT_OBJECT, VIDEO_FPS, ConversationFold, IdFold, VideoFpsFold, new_id
 from tao_runtime.data.media import cache_path, probe_header, probe_media
 from tao_runtime.data.patch import Patch, apply_patch, disjoint
@@ -105,7 +105,7 @@ class RecordRepair:
         self.seen = [(*each[:3], patch) if each[0] == VIDEO_FPS.name else each for each in self.seen]
         judge_rates(index, said, rates, findings)
 
-    def _hear(self, rule: RuleInfo, saw: str, patch: dict[str, JsonValue] | None) -> None:
+    def _hear(self, rule: RuleInfo, saw: str, at: At, patch: dict[str, JsonValue] | None) -> None:
         self.seen.append((rule.name, rule.severity, saw, patch))
 
     def _header(self, path: str, kind: MediaKind) -> MediaHeader | Finding:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 from tao_runtime.data.json_stream import LINES_SUFFIXES, iter_array
-from tao_runtime.data.record_repair import RecordRepair, Repaired
+from tao_runtime.data.record_repair import Repaired
 
 DIFF_BYTES: Final = 256 << 10  # of the diff of one file; the rest is counted
 QUOTED: Final = 2000  # characters of a record's reasons
@@ -35,21 +35,27 @@ class Rewritten:
     reasons: Counter[str] = field(default_factory=Counter)  # records that were set apart, by their first reason's rule
 
 
-def rewrite(source: Path, target: Path, repair: RecordRepair) -> Rewritten:
+class Repair(Protocol):
+    """What looks at every record, in order."""
+
+    def repair(self, index: int, record: object) -> Repaired: ...
+
+
+def rewrite(source: Path, target: Path, repair: Repair) -> Rewritten:
     """Write `target`, `<stem>.quarantine.jsonl` and `<stem>.diff`. Raises InputError if the source cannot be read."""
     beside = target.with_suffix("")
     done = Rewritten(target, beside.with_suffix(".quarantine.jsonl"), beside.with_suffix(".diff"))
     with ExitStack() as stack:
         raw = stack.enter_context(source.open("rb"))
-        records = stack.enter_context(_whole(target))
-        apart, diff = stack.enter_context(_whole(done.quarantine)), stack.enter_context(_whole(done.diff))
+        records = stack.enter_context(whole(target))
+        apart, diff = stack.enter_context(whole(done.quarantine)), stack.enter_context(whole(done.diff))
         put = _Writer(records, lines=target.suffix.lower() in LINES_SUFFIXES)
         for index, offset, size, record in iter_array(source):
             found = repair.repair(index, record)
             done.records += 1
             if found.reasons:
                 done.reasons[found.reasons[0].partition(":")[0]] += 1
-                apart.write(_apart(index, found, record))
+                apart.write(set_apart(index, found.reasons, record))
                 continue
             done.kept += 1
             done.applied.update(found.applied)
@@ -64,9 +70,10 @@ def rewrite(source: Path, target: Path, repair: RecordRepair) -> Rewritten:
     return done
 
 
-def _apart(index: int, found: Repaired, record: object) -> bytes:
-    reasons = [reason[:QUOTED] for reason in found.reasons[:20]]
-    return _json({"record": index, "reasons": reasons, "content": record}, indent=None) + b"\n"
+def set_apart(index: int, reasons: Sequence[str], record: object) -> bytes:
+    """Return the line of a record that cannot be used, with its reasons."""
+    quoted = [reason[:QUOTED] for reason in reasons[:20]]
+    return _json({"record": index, "reasons": quoted, "content": record}, indent=None) + b"\n"
 
 
 def _json(value: object, *, indent: int | None) -> bytes:
@@ -107,7 +114,7 @@ def _add_diff(file: IO[bytes], name: str, old: object, new: object) -> None:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
+def whole(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that gets its name when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")

@@ -12,7 +12,7 @@ from tao_runtime.data.clip_set import NO_CAPTION, OUTSIDE, TO_THE_END, ClipSet, 
 from tao_runtime.data.clips import Window
 from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
-from tao_runtime.data.fold import At, Collector, declare
+from tao_runtime.data.fold import At, Collector, Listener, declare
 from tao_runtime.data.paths import homes, is_dir, is_file, lies_in, size_of
 from tao_runtime.data.progress import Progress
 from tao_runtime.data.references import SUFFIXES
@@ -31,12 +31,14 @@ LEFT_OUT = declare(
 )
 
 
-def probe_video_folder(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
+def probe_video_folder(
+    ref: DatasetRef, progress: Progress | None = None, *, listen: Listener | None = None
+) -> DatasetFacts:
     """Look at every clip, caption and embedding of a folder. Raises InputError if there is no such folder."""
     root = Path(ref.annotation)
     if not is_dir(root / VIDEOS):
         raise InputError(f"{root}: has no folder {VIDEOS}; want {VIDEOS}/*{SUFFIX} and {METAS}/*.txt")
-    clips = ClipSet(ref, root, root / VIDEOS)
+    clips = ClipSet(ref, root, root / VIDEOS, listen=listen)
     embeddings = EmbeddingFold(clips.findings)
     paths = _clips(root)
     for index, path in enumerate(paths):

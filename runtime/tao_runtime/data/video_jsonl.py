@@ -12,7 +12,7 @@ from tao_runtime.data.clips import Window
 from tao_runtime.data.consistency import AbsoluteFold
 from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
-from tao_runtime.data.fold import At, Collector, quote
+from tao_runtime.data.fold import At, Collector, Listener, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import IdFold
 from tao_runtime.data.paths import can_be_path, lies_in, size_of
@@ -21,10 +21,12 @@ from tao_runtime.data.t5 import find_embedding
 from tao_runtime.spec.base import DatasetRef
 
 
-def probe_video_jsonl(ref: DatasetRef, progress: Progress | None = None) -> DatasetFacts:
+def probe_video_jsonl(
+    ref: DatasetRef, progress: Progress | None = None, *, listen: Listener | None = None
+) -> DatasetFacts:
     """Read every record and every clip's header. Raises InputError if the file cannot be read at all."""
     annotation, digest = Path(ref.annotation), hashlib.sha256()
-    clips = ClipSet(ref, annotation, Path(ref.media) if ref.media else annotation.parent)
+    clips = ClipSet(ref, annotation, Path(ref.media) if ref.media else annotation.parent, listen=listen)
     embeddings, total = EmbeddingFold(clips.findings), size_of(annotation)
     ids, absolute = IdFold("uuid"), AbsoluteFold("make them relative to the folder of this file")
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):

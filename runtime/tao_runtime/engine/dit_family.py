@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
@@ -17,6 +15,7 @@ from torch.distributed import ProcessGroup
 
 from tao_runtime.audit.manifest import MANIFEST
 from tao_runtime.data.facts import Facts
+from tao_runtime.data.paths import link_or_copy
 from tao_runtime.data.snapshot import NETWORK, SHARDED
 from tao_runtime.engine.clip_setup import clip_setup
 from tao_runtime.engine.clip_source import ClipSource
@@ -96,14 +95,6 @@ def finish_export(base: Path, folder: Path, dtype: torch.dtype) -> None:
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(file, target)
-
-
-def link_or_copy(file: Path, target: Path) -> None:
-    """Give a file a second name; a copy where it lies on another disk. A link of the hub's cache is followed."""
-    try:
-        os.link(file.resolve(), target)
-    except OSError:
-        shutil.copyfile(file, target)
 
 
 def layout(kind: Any) -> ExportLayout:

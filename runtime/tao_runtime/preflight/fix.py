@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from tao_runtime.data.annotations import MEDIA_LABEL, locate, scan_annotations
+from tao_runtime.data.clip_fix import PROBES, rewrite_clips
 from tao_runtime.data.facts import Facts
 from tao_runtime.data.json_stream import LINES_SUFFIXES
 from tao_runtime.data.paths import exists, make_folder
@@ -116,12 +118,16 @@ def _check(path: Path, overrides: Sequence[str], done: Fixed, nproc: int | None)
 
 
 def _target(ref: DatasetRef, folder: Path) -> Path:
+    if ref.format in PROBES:
+        return folder / ref.label / ("" if ref.format == "video-folder" else Path(ref.annotation).name)
     suffix = Path(ref.annotation).suffix.lower()
     return folder / f"{ref.label}{suffix if suffix in LINES_SUFFIXES else '.json'}"
 
 
 def _repair(ref: DatasetRef, spec: Spec, folder: Path, done: Fixed) -> dict[str, Any]:
-    """Rewrite an annotation file of conversations; returns the keys that name the copy. {}: nothing was to be done."""
+    """Rewrite a data set; returns the keys that name the copy. {}: nothing was to be done."""
+    if ref.format in PROBES:
+        return _repair_clips(ref, folder, done)
     if ref.format != "llava" or ref.label == MEDIA_LABEL:
         return {}
     source, root = locate(ref)
@@ -138,6 +144,22 @@ def _repair(ref: DatasetRef, spec: Spec, folder: Path, done: Fixed) -> dict[str,
         return {}
     done.sets[ref.label] = found
     return _keys(ref, spec, found.target, root)
+
+
+def _repair_clips(ref: DatasetRef, folder: Path, done: Fixed) -> dict[str, Any]:
+    home = folder / ref.label
+    if exists(home):
+        if not exists(folder / SUMMARY):
+            raise InputError(f"--fix {folder}: {home} is there already; want another folder")
+        shutil.rmtree(home)  # of an earlier repair
+    found = rewrite_clips(ref, home)
+    if found is None:
+        return {}
+    done.sets[ref.label] = found
+    if ref.format == "video-folder":
+        return {ref.annotation_key: str(found.target.absolute())}
+    beside = f"{ref.annotation_key.rpartition('.')[0]}.dataset_file"
+    return {ref.annotation_key: str(found.target.absolute().parent), beside: found.target.name}
 
 
 def _keys(ref: DatasetRef, spec: Spec, annotation: Path, root: Path) -> dict[str, Any]:
