@@ -117,19 +117,12 @@ def test_a_caption_that_upstream_takes_first_is_named(tmp_path: Path, clip: Path
 
 def test_misspelt_keys_of_windows_are_counted_with_what_is_meant(tmp_path: Path, clip: Path) -> None:
     window = {"start_frame": 0, "end_frame": 15, "caption": "a square", "temporal_intervall": 2}
+    last = {**window, "end_frame": 9, "mood": 1, "caption_long": "x"}
     records = [
         {"vision_path": clip.name, "t2w_windows": [window, {**window, "start_frame": 4, "captoin_json": {"a": 1}}]},
-        {
-            "vision_path": clip.name,
-            "heigth": 3,
-            "scene": "x",
-            "t2w_windows": [{**window, "end_frame": 9, "mood": 1, "caption_long": "x"}],
-        },
+        {"vision_path": clip.name, "heigth": 3, "scene": "x", "t2w_windows": [last]},
     ]
-    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, records)))
-    facts = probe_dataset(
-        DatasetRef("train", str(tmp_path / "d.jsonl"), str(clip.parent), "d", "d", format="video-jsonl")
-    )
+    facts = probe(tmp_path, clip, *records)
     found = [(one.saw, one.record, one.pointer, one.fix.text) for one in facts.findings
              if one.rule == "clips/unknown-key" and one.fix]  # fmt: skip
     assert found == [
@@ -144,10 +137,7 @@ def test_misspelt_keys_of_windows_are_counted_with_what_is_meant(tmp_path: Path,
 
 def test_a_misspelt_key_explains_the_error_beside_it(tmp_path: Path, clip: Path) -> None:
     window = {"start_frame": 0, "end_frames": 15, "captoin": "a square"}
-    (tmp_path / "d.jsonl").write_text(json.dumps({"vision_path": clip.name, "t2w_windows": [window]}))
-    facts = probe_dataset(
-        DatasetRef("train", str(tmp_path / "d.jsonl"), str(clip.parent), "d", "d", format="video-jsonl")
-    )
+    facts = probe(tmp_path, clip, {"vision_path": clip.name, "t2w_windows": [window]})
     assert sorted(set(rules(facts))) == ["clips/unknown-key", "clips/window"]
     fixes = [one.fix.text for one in facts.findings if one.fix]
     assert fixes == ["write caption", "write end_frame"]
