@@ -14,6 +14,7 @@ from tao_runtime.data.record_keys import near_keys
         (["id", "Image", "conversations"], {"Image": "image"}),
         (["video", "video_fp", "conversation"], {"video_fp": "video_fps", "conversation": "conversations"}),
         (["video", "vidoe", "video_fps", "conversations"], {}),  # what is meant is there
+        (["video", "video_fps", "video_fp", "conversation", "conversations"], {}),
         (["image", "imags", "conversations"], {}),
         (["video_id", "videoid", "image2", "task", "fps", "conversations"], {}),
         (["image", "video_fp", "conversations"], {}),  # a picture has no rate
