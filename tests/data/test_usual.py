@@ -57,6 +57,8 @@ def variants() -> list[dict[str, object]]:
         make_record(18, source_video="abc"), make_record(19, start=1, end=2), make_record(20, "gone.mp4"),
         make_record(21, image="a.png"), make_record(22, answer="\ud800"), make_record(23, conversations={}),
         make_record(24, videos=["clip_0.mp4"], video=None), make_record(26, fps=3), make_record(27, "b.png"),
+        make_record(80, vidoe="clip_0.mp4", conversations=[{**HUMAN, "value": "2 + 3?"}, GPT], **images),
+        make_record(81, video_id=3, image2="b", video_fp=8), make_record(82, conversation=[]),
         make_record(25, conversations=[HUMAN, {"from": [], "value": 1}]),
     ]  # fmt: skip
 

@@ -53,7 +53,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "clips"
     (root / "metas").mkdir(parents=True)
     for name, text in {"a": "a red square moves left", "b": "a blue square moves up", "c": "still"}.items():
-        make_clip(root / "videos" / f"{name}.mp4")
+        make_clip(root / "videos" / f"{name}.mp4", seed=ord(name))
         (root / "metas" / f"{name}.txt").write_text(text + "\n")
     return root
 

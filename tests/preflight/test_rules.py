@@ -219,6 +219,7 @@ BAD: dict[str, tuple[Break, str]] = {
         "<|im_end|>; want plain text"),
     "dataset/video-fps": (lambda w: w.records(video_fps=None), "no 'video_fps'; want a number of frames per second"),
     "dataset/video-fps-differs": (lambda w: w.records(video_fps=30), "video_fps: 30, and 8 in the file"),
+    "dataset/key-misspelt": (lambda w: w.records(video=None, vidoe="clip_0.mp4"), "'vidoe' in 1 records"),
     "dataset/id-duplicate": (lambda w: w.records(id="5"), "the same id as record 0"),
     "dataset/answers-contradict": (
         lambda w: w.records(*(make_record(i, answer=answer) for i, answer in enumerate(("left", "Right.", "left")))),

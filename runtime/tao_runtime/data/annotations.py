@@ -21,6 +21,7 @@ from tao_runtime.data.fold import At, Collector, Fold, quote
 from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import NOT_OBJECT, ConversationFold, IdFold, VideoFpsFold
 from tao_runtime.data.paths import is_dir, size_of
+from tao_runtime.data.record_keys import MisspeltFold
 from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import Cut, SourceFold
 from tao_runtime.data.usual import Usual
@@ -73,7 +74,7 @@ def scan_annotations(
     turns, digest = ConversationFold(conversation_key, answers=ref.label != MEDIA_LABEL), hashlib.sha256()
     media, rate, source, ids = MediaFold(root, turns), VideoFpsFold(), SourceFold(), IdFold()
     agreement, absolute = AgreementFold(conversation_key, media), AbsoluteFold()  # after the rules of one record
-    own: list[Fold] = [turns, media, rate, source, ids, agreement, absolute]
+    own: list[Fold] = [turns, media, rate, source, ids, agreement, absolute, MisspeltFold(conversation_key)]
     extra = [make(ref) for make in folds]
     usual, columns = Usual(turns, media, rate, ids, agreement, absolute), ColumnBuilder()
     total = size_of(annotation)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tao_runtime.data.llava import is_silent
+
 STRUCTURED: Final = "caption_json"
 PLAIN: Final = "caption"
 KEYS: Final = (STRUCTURED, PLAIN)
+_TAG: Final = re.compile(r"</?(?:think|answer)>")
+_MARKS: Final = '{}[]":,. \n\r\t'
 PROMPT_FORMAT: Final = "video/json-or-sentence"
 
 
@@ -29,14 +34,36 @@ class Caption:
 
 
 def caption_of(window: Mapping[str, object]) -> Caption | None:
-    """Return the caption of a window; the structured one first. None: it has none, or an empty one."""
+    """Return the caption of a window; the structured one first. None: it has none, or one that says nothing."""
     for key in KEYS:
         value = window.get(key)
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and _has_content(value):
             return Caption(json.dumps(value, ensure_ascii=False), structured=True)
-        if isinstance(value, str) and value.strip():
+        if isinstance(value, str) and not says_nothing(value):
             text = value.strip()
             return Caption(text, True) if key == STRUCTURED else Caption(text.rstrip(".") + ".", False)
         if key in window:
             return None  # given and empty: upstream takes this one too, and trains on nothing
     return None
+
+
+def says_nothing(text: str) -> bool:
+    """Tell whether a caption is blanks, characters without a form, marks, or reasoning and its tags alone."""
+    if text[:1].isalnum():  # the usual case
+        return False
+    said = text.strip(_MARKS)
+    return is_silent(said) or ("<" in said and is_silent(_TAG.sub("", said)))
+
+
+def _has_content(value: object) -> bool:
+    """Tell whether anything inside a structured caption is more than an empty text."""
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, Mapping):
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+        elif item is not None and not (isinstance(item, str) and says_nothing(item)):
+            return True
+    return False

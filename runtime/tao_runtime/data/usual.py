@@ -10,6 +10,7 @@ from typing import Final
 from tao_runtime.data.consistency import PLACES, SHORT, AbsoluteFold, AgreementFold
 from tao_runtime.data.fold import Collector
 from tao_runtime.data.llava import MEDIA_KEYS, ROLES, ConversationFold, IdFold, VideoFpsFold, is_positive, is_silent
+from tao_runtime.data.record_keys import near_keys
 from tao_runtime.data.references import MediaFold
 from tao_runtime.data.source_video import SOURCE_KEYS
 
@@ -97,7 +98,7 @@ class Usual:
         """Return which key of a record names its one medium, None if the folds must look closer at such records."""
         media = [key for key in MEDIA_KEYS if key in shape]
         plain = self.turns.answers and len(media) <= 1 and not set(media) - {"video", "image"}
-        plain = plain and _CLOSE_KEYS.isdisjoint(shape)
+        plain = plain and _CLOSE_KEYS.isdisjoint(shape) and not near_keys(shape)
         found = (media[0] if media else _NO_MEDIUM) if plain else _CLOSER
         if len(self.shapes) < MAX_SHAPES:
             self.shapes[shape] = found

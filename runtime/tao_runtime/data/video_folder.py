@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from tao_runtime.data.caption_rules import T5, judge_caption
+from tao_runtime.data.captions import says_nothing
 from tao_runtime.data.clip_set import NO_CAPTION, OUTSIDE, TO_THE_END, ClipSet, Row
 from tao_runtime.data.clips import Window
 from tao_runtime.data.embedded import EMBEDDINGS, EmbeddingFold
 from tao_runtime.data.facts import DatasetFacts
-from tao_runtime.data.fold import At, Collector, Listener, declare
+from tao_runtime.data.fold import At, Collector, Listener, declare, quote
 from tao_runtime.data.paths import homes, is_dir, is_file, lies_in, size_of
 from tao_runtime.data.progress import Progress
 from tao_runtime.data.references import SUFFIXES
@@ -137,6 +139,9 @@ def _caption(index: int, path: Path, findings: Collector) -> str:
     if not text:
         saw = ("not UTF-8" if _has_letters(path) else "an empty file") if is_file(path) else f"no {METAS}/{path.name}"
         findings.add(NO_CAPTION, saw, "the text of the clip", at=At(index, file=str(path)))
+    elif says_nothing(text):
+        findings.add(NO_CAPTION, quote(text), "the text of the clip", at=At(index, file=str(path)))
+    judge_caption(text, T5, findings, At(index, file=str(path)))
     return text
 
 

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 
-from tao_runtime.data.captions import KEYS, caption_of
+from tao_runtime.data.caption_rules import CHAT, judge_caption
+from tao_runtime.data.captions import KEYS, PLAIN, STRUCTURED, caption_of
+from tao_runtime.data.clip_keys import ClipKeyFold
 from tao_runtime.data.clip_set import BAD_WINDOW, MALFORMED, NO_CAPTION, OUTSIDE, TO_THE_END, ClipSet, Row
 from tao_runtime.data.clips import Window
 from tao_runtime.data.consistency import AbsoluteFold
@@ -28,7 +30,7 @@ def probe_video_jsonl(
     annotation, digest = Path(ref.annotation), hashlib.sha256()
     clips = ClipSet(ref, annotation, Path(ref.media) if ref.media else annotation.parent, listen=listen)
     embeddings, total = EmbeddingFold(clips.findings), size_of(annotation)
-    ids, absolute = IdFold("uuid"), AbsoluteFold("make them relative to the folder of this file")
+    ids, absolute, keys = IdFold("uuid"), AbsoluteFold("make them relative to the folder of this file"), ClipKeyFold()
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         clips.findings.failed = False
         windows, captions = _windows(index, record, clips.findings) if isinstance(record, dict) else ([], [])
@@ -36,6 +38,7 @@ def probe_video_jsonl(
         embedded = isinstance(record, dict) and file is not None and _embedded(index, annotation, record, embeddings)
         if isinstance(record, dict):
             ids.see(index, record, clips.findings)
+            keys.see(index, record, clips.findings)
             absolute.see(index, {"video": record.get("vision_path")}, clips.findings)
         else:
             clips.findings.add(MALFORMED, quote(record), "an object", at=At(index))
@@ -43,7 +46,7 @@ def probe_video_jsonl(
         clips.rows.append(Row(file or clips.root, windows, captions, offset, size, usable, embedded))
         if progress is not None and not index % 1000:
             progress(f"{ref.label} records", offset + size, total)
-    for fold in (ids, absolute):
+    for fold in (ids, absolute, keys):
         fold.finish(clips.findings)
     return clips.facts(digest.hexdigest(), progress, encoders=embeddings.finish())
 
@@ -98,7 +101,9 @@ def _windows(
             continue
         caption = caption_of(item)
         if caption is None:
-            findings.add(NO_CAPTION, "no caption", f"text under {KEYS[0]} or {KEYS[-1]}", at=at)
+            findings.add(NO_CAPTION, _nothing(item), f"text under {STRUCTURED} or {PLAIN}", at=at)
+        else:
+            judge_caption(caption.text, CHAT, findings, at)
         text = caption.text.encode(errors="surrogatepass") if caption else b""
         found.append((window, len(text), caption.structured if caption else False))
         captions.append(hash(text))
@@ -119,3 +124,8 @@ def _window(item: object, findings: Collector, at: At) -> Window | None:
         findings.add(BAD_WINDOW, saw, "an end after the start, and an interval of at least 1", at=at)
         return None
     return window
+
+
+def _nothing(window: object) -> str:
+    given = [(key, window[key]) for key in KEYS if key in window] if isinstance(window, dict) else []
+    return f"{given[0][0]}: {quote(given[0][1])}" if given else "no caption"
