@@ -30,6 +30,7 @@ class MediaHeader:
     codec: str
     size_bytes: int
     mtime_ns: int = field(default=0, compare=False)  # when the file was changed last; 0: not asked
+    content: str = field(default="", compare=False)  # hash of a picture inside another file; empty: a file of its own
 
     @property
     def duration_s(self) -> float:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from factory import make_clip, make_record, make_snapshot, write_annotations
 from mutations import mutate
 from project import Project
 from structured import TASKS, StructuredProject
+from tao_runtime.data.probe import probe_dataset
 from tao_runtime.data.trained_on import probe_trained_on
 from tao_runtime.errors import Finding
 from tao_runtime.plan.model import AnyPlan
+from tao_runtime.preflight.rules import RULES
+from tao_runtime.spec.base import DatasetRef
 
 MEDIA, SOURCE, UNKNOWN = (f"dataset/train-eval-{name}" for name in ("same-media", "same-source", "unknown"))
 
@@ -74,6 +81,73 @@ def test_a_commit_that_takes_the_place_of_other_weights(tmp_path: Path, family: 
     run = write_run(tmp_path / "run", world.prepare().plan)
     report = world.prepare(f"model.commit={run / 'checkpoints/iter_000000004'}", action="evaluate").report
     assert MEDIA in [one.rule for one in report.findings]
+
+
+def picture_set(root: Path, layout: str, first: int) -> DatasetRef:
+    """Pictures `first` and the next one; one is as good as another's if the numbers are equal."""
+    root.mkdir()
+    rows = []
+    for number in (first, first + 1):
+        Image.new("RGB", (64, 64), (number, 120, 200)).save(root / f"{root.name}-{number}.png")
+        turns = [{"from": "human", "value": "<image>\nColour?"}, {"from": "gpt", "value": "blue"}]
+        rows.append({"id": str(number), "conversations": turns, "image": f"{root.name}-{number}.png"})
+    if layout == "llava":
+        write_annotations(root, rows)
+    else:
+        table = [{**row, "image": {"bytes": (root / row["image"]).read_bytes(), "path": None}} for row in rows]
+        schema = pa.Table.from_pylist([{**rows[0], "image": {"bytes": b"", "path": ""}}]).schema
+        pq.write_table(pa.Table.from_pylist(table, schema=schema), root / "a.parquet")
+    return DatasetRef("eval", str(root), "", "dataset.annotation_path", "dataset.media_dir", format=layout)
+
+
+def clip_set(root: Path, layout: str, first: int, **keys: object) -> DatasetRef:
+    """Two clips under names of the set's own, as lines or as entries; `keys` go into each of them."""
+    rows: list[dict[str, object]] = []
+    for number in (first, first + 1):
+        name = f"media/{root.name}-{number}.mp4"
+        make_clip(root / name, seed=number)
+        window = {"start_frame": 0, "end_frame": 8, "temporal_interval": 1, "caption_json": {"a": number}}
+        turns = [{"from": "human", "value": "<video>\nScore?"}, {"from": "gpt", "value": "4"}]
+        rows.append({"uuid": str(number), "vision_path": name, "t2w_windows": [window], **keys} if "jsonl" in layout
+                    else {"id": str(number), "media": name, "conversations": turns, **keys})  # fmt: skip
+    path = root / ("clips.jsonl" if "jsonl" in layout else "meta.json")
+    path.write_text("\n".join(map(json.dumps, rows)) if "jsonl" in layout else json.dumps(rows))
+    return DatasetRef("eval", str(path), "", "dataset.annotation_path", "dataset.media_dir", format=layout)
+
+
+def judged(project: Trained, train: DatasetRef, evaluated: DatasetRef) -> list[Finding]:
+    """What is said of an evaluation of one set after a training on another."""
+    seen, plan = probe_dataset(train), json.loads((project.run / "plan.json").read_text())
+    told = {"annotation": str(seen.annotation), "media_root": str(seen.media_root), "sha256": seen.sha256}
+    plan["data"]["train"] = {**told, "format": train.format}
+    (project.run / "plan.json").write_text(json.dumps(plan))
+    prepared = project.prepare(f"model.model_name={project.run / 'export/model'}", action="evaluate")
+    data = probe_dataset(evaluated)
+    assert data.num_usable == seen.num_usable == 2
+    facts = replace(prepared.facts, datasets={"eval": data}, trained_on=probe_trained_on(prepared.spec, data))
+    return [one for name in (MEDIA, SOURCE, UNKNOWN)
+            for one in RULES[name].findings(prepared.spec, facts, prepared.plan)]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["llava", "llava-parquet"])
+@pytest.mark.parametrize("other", ["llava", "llava-parquet"])
+def test_pictures_in_files_and_in_rows(tmp_path: Path, layout: str, other: str) -> None:
+    project, train = Trained(tmp_path), picture_set(tmp_path / "a", layout, 1)
+    (finding,) = judged(project, train, picture_set(tmp_path / "b", other, 2))
+    assert finding.rule == MEDIA and "1 of 2 records (0) name media" in finding.saw and "1 of them cop" in finding.saw
+    (finding,) = judged(project, train, train)
+    assert "2 of 2 records (0, 1) name media" in finding.saw and "copies" not in finding.saw
+    assert judged(project, train, picture_set(tmp_path / "c", other, 3)) == []
+
+
+@pytest.mark.parametrize("layout", ["video-jsonl", "videophy2"])
+def test_clips_in_lines_and_in_entries(tmp_path: Path, layout: str) -> None:
+    project, train = Trained(tmp_path), clip_set(tmp_path / "a", layout, 1, source_id="tape", start=0, end=9)
+    (finding,) = judged(project, train, clip_set(tmp_path / "b", layout, 2))
+    assert finding.rule == MEDIA and "1 of 2 records (0) name media" in finding.saw and "1 of them cop" in finding.saw
+    (finding,) = judged(project, train, clip_set(tmp_path / "c", layout, 5, source_id="tape", start=8, end=17))
+    assert finding.rule == SOURCE and "2 of 2 records" in finding.saw and "1 of them in overlapping" in finding.saw
+    assert judged(project, train, clip_set(tmp_path / "d", layout, 7, source_id="other", start=0, end=9)) == []
 
 
 def test_clips_of_their_own_are_no_finding(tmp_path: Path) -> None:
