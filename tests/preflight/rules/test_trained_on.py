@@ -43,9 +43,9 @@ def write_run(folder: Path, plan: AnyPlan) -> Path:
 class Trained(Project):
     """A project whose training has ended; an evaluation of its export."""
 
-    def __init__(self, root: Path, *overrides: str) -> None:
-        super().__init__(root)
-        self.run = write_run(root / "run", self.plan(*overrides))
+    def train_now(self, *overrides: str) -> Trained:
+        self.run = write_run(self.root / "run", self.plan(*overrides))
+        return self
 
     def found(self, model: Path | None = None, data: Path | None = None) -> list[Finding]:
         keys = f"model.model_name={model or self.run / 'export/model'}", f"dataset.annotation_path={data or self.val}"
@@ -132,7 +132,7 @@ def judged(project: Trained, train: DatasetRef, evaluated: DatasetRef) -> list[F
 @pytest.mark.parametrize("layout", ["llava", "llava-parquet"])
 @pytest.mark.parametrize("other", ["llava", "llava-parquet"])
 def test_pictures_in_files_and_in_rows(tmp_path: Path, layout: str, other: str) -> None:
-    project, train = Trained(tmp_path), picture_set(tmp_path / "a", layout, 1)
+    project, train = Trained(tmp_path).train_now(), picture_set(tmp_path / "a", layout, 1)
     (finding,) = judged(project, train, picture_set(tmp_path / "b", other, 2))
     assert finding.rule == MEDIA and "1 of 2 records (0) name media" in finding.saw and "1 of them cop" in finding.saw
     (finding,) = judged(project, train, train)
@@ -142,7 +142,10 @@ def test_pictures_in_files_and_in_rows(tmp_path: Path, layout: str, other: str) 
 
 @pytest.mark.parametrize("layout", ["video-jsonl", "videophy2"])
 def test_clips_in_lines_and_in_entries(tmp_path: Path, layout: str) -> None:
-    project, train = Trained(tmp_path), clip_set(tmp_path / "a", layout, 1, source_id="tape", start=0, end=9)
+    project, train = (
+        Trained(tmp_path).train_now(),
+        clip_set(tmp_path / "a", layout, 1, source_id="tape", start=0, end=9),
+    )
     (finding,) = judged(project, train, clip_set(tmp_path / "b", layout, 2))
     assert finding.rule == MEDIA and "1 of 2 records (0) name media" in finding.saw and "1 of them cop" in finding.saw
     (finding,) = judged(project, train, clip_set(tmp_path / "c", layout, 5, source_id="tape", start=8, end=17))
@@ -151,12 +154,12 @@ def test_clips_in_lines_and_in_entries(tmp_path: Path, layout: str) -> None:
 
 
 def test_clips_of_their_own_are_no_finding(tmp_path: Path) -> None:
-    assert Trained(tmp_path).found() == []
+    assert Trained(tmp_path).train_now().found() == []
 
 
 @pytest.mark.parametrize("part", ["", "checkpoints/iter_000000004", "export/model"])
 def test_the_weights_are_a_run_or_lie_in_one(tmp_path: Path, part: str) -> None:
-    project = Trained(tmp_path)
+    project = Trained(tmp_path).train_now()
     (finding,) = project.found(project.run / part, project.train)
     assert finding.rule == MEDIA
     assert f"40 of 40 records (0, 1, 2, ...) name media that the model was trained on in {project.run}" in finding.saw
@@ -164,13 +167,13 @@ def test_the_weights_are_a_run_or_lie_in_one(tmp_path: Path, part: str) -> None:
 
 
 def test_a_model_beside_a_plan_is_not_of_that_run(tmp_path: Path) -> None:
-    project = Trained(tmp_path)
+    project = Trained(tmp_path).train_now()
     base = make_snapshot(project.run / "base")
     assert project.found(base, project.train) == []
 
 
 def test_an_export_elsewhere_says_where_it_is_from(tmp_path: Path) -> None:
-    project = Trained(tmp_path)
+    project = Trained(tmp_path).train_now()
     folder = make_snapshot(tmp_path / "elsewhere")
     told = {"checkpoint": str(project.run / "checkpoints/iter_000000004"), "base": {"path": str(project.model)}}
     (folder / "manifest.json").write_text(json.dumps(told))
@@ -178,7 +181,7 @@ def test_an_export_elsewhere_says_where_it_is_from(tmp_path: Path) -> None:
 
 
 def test_what_the_base_learnt_from_counts_too(tmp_path: Path) -> None:
-    project = Trained(tmp_path)
+    project = Trained(tmp_path).train_now()
     other = Project(tmp_path / "second")
     name_clips(other.train, ("a", "b", "c", "d"), seed=200)
     second = write_run(tmp_path / "later", other.plan(f"policy.model_name_or_path={project.run / 'export/model'}"))
@@ -187,7 +190,7 @@ def test_what_the_base_learnt_from_counts_too(tmp_path: Path) -> None:
 
 
 def test_a_copy_under_another_name(tmp_path: Path) -> None:
-    project = Trained(tmp_path)
+    project = Trained(tmp_path).train_now()
     shutil.copy(project.train / "clip_2.mp4", project.val / "other.mp4")
     write_annotations(project.val, [make_record(0, "clip_0.mp4"), make_record(1, "other.mp4")])
     (finding,) = project.found()
@@ -195,38 +198,48 @@ def test_a_copy_under_another_name(tmp_path: Path) -> None:
     assert finding.saw.endswith(f"1 of them copies: {project.val}/other.mp4 is {project.train}/clip_2.mp4")
 
 
+def test_the_same_file_is_no_copy_though_the_set_holds_copies(tmp_path: Path) -> None:
+    project = Trained(tmp_path)
+    shutil.copy(project.train / "clip_2.mp4", project.train / "clip_3.mp4")
+    (finding,) = project.train_now().found(data=project.train)
+    assert "40 of 40" in finding.saw and "copies" not in finding.saw
+
+
 @pytest.mark.parametrize(("name", "overlaps"), [("vJk3x9Q_5_12", True), ("vJk3x9Q_10_20", False)])
 def test_a_clip_of_the_same_video_overlapping_or_beside_it(tmp_path: Path, name: str, overlaps: bool) -> None:
-    project = Project(tmp_path)
+    project = Trained(tmp_path)
     name_clips(project.train, ("vJk3x9Q_0_10", "Qrs7Tu8_0_10", "Abc4De5_0_10", "Fgh6Ij7_0_10", "Zyx9Wv8_0_10"))
-    trained = Trained.__new__(Trained)
-    trained.__dict__.update(project.__dict__, run=write_run(tmp_path / "run", project.plan()))
+    project.train_now()
     name_clips(project.val, (name, "clip_0"), seed=50, records=4)
-    (finding,) = trained.found()
+    (finding,) = project.found()
     assert finding.rule == SOURCE
     assert "2 of 4 records (0, 2) are cut from 1 videos that the model was trained on" in finding.saw
     assert ("1 of them in overlapping parts" in finding.saw) == overlaps
 
 
 def test_records_that_the_run_held_out_are_not_what_it_learnt_from(tmp_path: Path) -> None:
-    project = Project(tmp_path)
+    project = Trained(tmp_path)
     name_clips(project.train, tuple(f"take{number}" for number in range(20)), seed=300)  # a clip to each record
-    tables = project.tables("train")
-    del tables["custom"]["val_dataset"]
-    project.tables = lambda action, old=project.tables: tables if action == "train" else old(action)  # type: ignore[method-assign]
-    plan = project.plan("train.train_policy.dataset.test_size=4")
-    trained = Trained.__new__(Trained)
-    trained.__dict__.update(project.__dict__, run=write_run(tmp_path / "run", plan))
+    split = ("custom.val_dataset=null", "train.train_policy.dataset.test_size=4")
+    plan = project.plan(*split)
+    project.train_now(*split)
     assert plan.data.val is not None and plan.data.val.only is not None
     held = plan.data.val.only
     records = json.loads((project.train / "annotations.json").read_text())
     kept, seen = project.train / "kept.json", project.train / "seen.json"
     kept.write_text(json.dumps([records[number] for number in held]))
     seen.write_text(json.dumps([record for number, record in enumerate(records) if number not in held]))
-    assert trained.found(data=kept) == []
-    (finding,) = trained.found(data=seen)
+    assert project.found(data=kept) == []
+    (finding,) = project.found(data=seen)
     assert "16 of 16" in finding.saw
     assert finding.fix and f"the run kept 4 records of {project.train / 'annotations.json'} (" in finding.fix.text
+
+
+def test_a_quantised_model_learnt_what_its_base_did(tmp_path: Path) -> None:
+    project = Trained(tmp_path).train_now()
+    plan = project.prepare(f"model.model_path={project.run / 'export/model'}", action="quantize").plan
+    (finding,) = project.found(write_run(tmp_path / "quantised", plan), project.train)
+    assert finding.rule == MEDIA and str(project.run) in finding.saw
 
 
 def changed(project: Trained) -> None:
@@ -254,7 +267,7 @@ def untold(project: Trained) -> None:
     ],
 )
 def test_what_cannot_be_compared_is_said(tmp_path: Path, change, words: str) -> None:  # type: ignore[no-untyped-def]
-    project = Trained(tmp_path)
+    project = Trained(tmp_path).train_now()
     change(project)
     (finding,) = project.found()
     assert (finding.rule, finding.severity) == (UNKNOWN, "note")
@@ -262,7 +275,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path, change, words: str) -> 
 
 
 def test_no_plan_and_no_manifest_raises_anything(tmp_path: Path) -> None:
-    project, rng = Trained(tmp_path), random.Random(4)
+    project, rng = Trained(tmp_path).train_now(), random.Random(4)
     prepared = project.prepare(f"model.model_name={project.run / 'export/model'}", action="evaluate")
     plan, told = project.run / "plan.json", project.run / "export/model/manifest.json"
     whole = json.loads(plan.read_text())

@@ -92,8 +92,9 @@ def by_path(pair: Pair) -> list[Group]:
 
 
 def by_content(pair: Pair) -> list[Group]:
-    """Return the groups of files with the same bytes."""
+    """Return the groups of files with the same bytes; a file that both sets name is no copy of another."""
     owners = pair.owners()
+    owners["val"] = {path: records for path, records in owners["val"].items() if path not in owners["train"]}
     groups = []
     for paths in pair.same_content:
         files = {side: [path for path in paths if path in owners[side]] for side in SIDES}
