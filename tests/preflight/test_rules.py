@@ -23,7 +23,7 @@ from factory import (
 )
 from tao_runtime.data.launch import check_launch
 from tao_runtime.errors import FindingsError
-from tao_runtime.preflight.prepare import decode_media, prepare
+from tao_runtime.preflight.prepare import Prepared, decode_media, prepare
 from tao_runtime.preflight.report import Report, from_findings
 from tao_runtime.preflight.rules import RULES
 
@@ -199,6 +199,28 @@ def big_checkpoint(world: World) -> None:
     make_snapshot(world.model, parameters=10**12, sparse=True)
 
 
+def evaluate_run(world: World, *, train: str = "clip_3.mp4", val: str = "clip_0.mp4", copied: bool = False) -> None:
+    """Train on a clip, evaluate the export on another, or on a copy of it."""
+    make_clip(world.train / train, seed=3)
+    world.records(video=train)
+    plan = prepare_training(world).plan
+    write(world.root / "run" / "plan.json", plan.model_dump_json(by_alias=True).encode())
+    make_clip(world.val / val, seed=3 if copied else 50)
+    write_annotations(world.val, [make_record(0, val)])
+    world.evaluate(model={"model_name": str(make_snapshot(world.root / "run" / "export" / "model"))})
+
+
+def prepare_training(world: World) -> Prepared:
+    path = world.root / "train.yaml"
+    path.write_text(yaml.safe_dump(world.spec))
+    return prepare(path)
+
+
+def evaluate_changed(world: World) -> None:
+    evaluate_run(world)
+    world.records(id="another")
+
+
 # rule -> (how to break the world, words that the finding must have)
 BAD: dict[str, tuple[Break, str]] = {
     "dataset/annotation-unreadable": (lambda w: write(w.train / "annotations.json", b'[{"id": 1},\n{"id"'), ".json 2:"),
@@ -242,6 +264,10 @@ BAD: dict[str, tuple[Break, str]] = {
         lambda w: (make_clip(w.train / "vJk3x9Q_0_9.mp4"), w.records(video="vJk3x9Q_0_9.mp4"),
                    make_clip(w.val / "vJk3x9Q_9_18.mp4", seed=50),
                    write_annotations(w.val, [make_record(0, "vJk3x9Q_9_18.mp4")])), "are cut from 1 videos that"),
+    "dataset/train-eval-same-media": (lambda w: evaluate_run(w, copied=True), "1 of 1 records (0) name media that the"),
+    "dataset/train-eval-same-source": (
+        lambda w: evaluate_run(w, train="vJk3x9Q_0_9.mp4", val="vJk3x9Q_8_18.mp4"), "1 of them in overlapping parts"),
+    "dataset/train-eval-unknown": (evaluate_changed, "has changed since: nothing was compared with what"),
     "media/unreadable": (lambda w: write(w.train / "clip_0.mp4", b"not a video at all"), "not readable as a video"),
     "media/empty": (lambda w: write(w.train / "clip_0.mp4", b""), "0 bytes; want a video file"),
     "media/truncated": (cut_clip, "and frames up to byte"),

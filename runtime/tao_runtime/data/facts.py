@@ -30,6 +30,7 @@ class MediaHeader:
     codec: str
     size_bytes: int
     mtime_ns: int = field(default=0, compare=False)  # when the file was changed last; 0: not asked
+    content: str = field(default="", compare=False)  # hash of a picture inside another file; empty: a file of its own
 
     @property
     def duration_s(self) -> float:
@@ -148,6 +149,19 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainedOn:
+    """What a model that is evaluated learnt from, as the plan of its run says, looked at again."""
+
+    run: Path  # the run directory
+    data: DatasetFacts | None = None  # None: it could not be looked at again
+    left_out: frozenset[int] = frozenset()  # records of `data` that nothing was learnt from
+    same_content: tuple[tuple[Path, ...], ...] = ()  # files of it and of the evaluation that hold the same bytes
+    validation: str = ""  # annotation of what the run was validated on; empty: nothing
+    validation_records: tuple[int, ...] = ()  # which records of it; empty: all
+    trouble: str = ""  # why it was not compared, or not all of it
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything `probe(spec)` saw."""
 
@@ -158,3 +172,4 @@ class Facts:
     same_content: tuple[tuple[Path, ...], ...] = ()  # files of several data sets that hold the same bytes
     num_decoded: int = 0  # files whose sampled frames were decoded, now or in an earlier scan
     offline: bool = False  # asked to do without the hub
+    trained_on: tuple[TrainedOn, ...] = ()  # by run, nearest first: what the evaluated model learnt from

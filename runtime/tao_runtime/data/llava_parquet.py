@@ -23,6 +23,7 @@ from tao_runtime.data.parquet_rules import COLUMNS, NO_COLUMN, NO_PICTURE
 from tao_runtime.data.paths import is_file
 from tao_runtime.data.progress import Progress
 from tao_runtime.data.references import judge_tags
+from tao_runtime.data.same_content import digest_of
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
 
@@ -130,7 +131,7 @@ def _picture(value: object, path: Path, number: int, findings: Collector) -> Med
     if max(width, height) > MAX_ASPECT * min(width, height):
         findings.add(ASPECT, f"{width}x{height}", f"sides within {MAX_ASPECT}:1", at=at)
         return None
-    return MediaHeader(path, "image", width, height, 1, 0.0, codec, len(data))
+    return MediaHeader(path, "image", width, height, 1, 0.0, codec, len(data), content=digest_of(data))
 
 
 @lru_cache(maxsize=4)

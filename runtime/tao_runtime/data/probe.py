@@ -15,7 +15,7 @@ from tao_runtime.data import parquet_rules as _parquet  # noqa: F401 - declares 
 from tao_runtime.data.annotations import MEDIA_LABEL, FoldFactory, locate, scan_annotations
 from tao_runtime.data.broken_media import name_records
 from tao_runtime.data.clip_prompts import probe_asked
-from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns
+from tao_runtime.data.facts import DatasetFacts, Facts, MediaHeader, MediaKind, RecordColumns, TrainedOn
 from tao_runtime.data.fold import At, Collector, declare
 from tao_runtime.data.host import existing_parent, probe_host
 from tao_runtime.data.media import cache_path, probe_media
@@ -81,6 +81,7 @@ def probe(
             findings.append(_finding(UNREADABLE.name, ref.annotation_key, file, str(error)))
         else:
             datasets[ref.label] = facts
+    evaluated = datasets.get("eval")
     asked = spec.asked()
     findings += probe_asked(asked) if asked is not None else ()
     return Facts(
@@ -90,7 +91,14 @@ def probe(
         findings=tuple(findings),
         same_content=same_content(datasets.values()),
         offline=offline,
+        trained_on=_trained_on(spec, evaluated, progress) if evaluated is not None else (),
     )
+
+
+def _trained_on(spec: Spec, evaluated: DatasetFacts, progress: Progress | None) -> tuple[TrainedOn, ...]:
+    from tao_runtime.data.trained_on import probe_trained_on  # noqa: PLC0415 - it probes data sets itself
+
+    return probe_trained_on(spec, evaluated, progress)
 
 
 def probe_dataset(

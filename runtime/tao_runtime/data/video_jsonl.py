@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from tao_runtime.data.caption_rules import CHAT, judge_caption
@@ -19,6 +20,7 @@ from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.llava import IdFold
 from tao_runtime.data.paths import can_be_path, lies_in, size_of
 from tao_runtime.data.progress import Progress
+from tao_runtime.data.source_video import SourceFold
 from tao_runtime.data.t5 import find_embedding
 from tao_runtime.spec.base import DatasetRef
 
@@ -31,6 +33,7 @@ def probe_video_jsonl(
     clips = ClipSet(ref, annotation, Path(ref.media) if ref.media else annotation.parent, listen=listen)
     embeddings, total = EmbeddingFold(clips.findings), size_of(annotation)
     ids, absolute, keys = IdFold("uuid"), AbsoluteFold("make them relative to the folder of this file"), ClipKeyFold()
+    source = SourceFold()
     for index, offset, size, record in iter_array(annotation, on_bytes=digest.update):
         clips.findings.failed = False
         windows, captions = _windows(index, record, clips.findings) if isinstance(record, dict) else ([], [])
@@ -39,6 +42,7 @@ def probe_video_jsonl(
         if isinstance(record, dict):
             ids.see(index, record, clips.findings)
             keys.see(index, record, clips.findings)
+            source.see(index, record, clips.findings)
             absolute.see(index, {"video": record.get("vision_path")}, clips.findings)
         else:
             clips.findings.add(MALFORMED, quote(record), "an object", at=At(index))
@@ -48,7 +52,8 @@ def probe_video_jsonl(
             progress(f"{ref.label} records", offset + size, total)
     for fold in (ids, absolute, keys):
         fold.finish(clips.findings)
-    return clips.facts(digest.hexdigest(), progress, encoders=embeddings.finish())
+    facts = clips.facts(digest.hexdigest(), progress, encoders=embeddings.finish())
+    return replace(facts, cuts=source.cuts)
 
 
 def embedding_stem(annotation: Path, vision_path: str, window: int) -> Path:

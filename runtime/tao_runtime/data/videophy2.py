@@ -24,6 +24,7 @@ from tao_runtime.data.media import cache_path, probe_media
 from tao_runtime.data.paths import is_dir, is_file, size_of
 from tao_runtime.data.progress import Progress, part_of
 from tao_runtime.data.references import MediaFold
+from tao_runtime.data.source_video import SourceFold
 from tao_runtime.spec.base import DatasetRef
 
 META, MEDIA, TEXT = "meta.json", "media", "text"
@@ -48,7 +49,7 @@ def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> Datase
     meta = meta_of(Path(ref.annotation))
     findings = Collector(where=ref.annotation_key, file=str(meta))
     turns, columns, ids = ConversationFold("conversations"), ColumnBuilder(), IdFold()
-    media, total = MediaFold(meta.parent, turns), size_of(meta)
+    media, total, source = MediaFold(meta.parent, turns), size_of(meta), SourceFold()
     folds = (turns, media, ids, AgreementFold("conversations", media), AbsoluteFold("make them relative to the folder"))
     for index, offset, size, entry in iter_array(meta):
         findings.failed = False
@@ -61,6 +62,8 @@ def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> Datase
             continue
         for fold in folds:
             fold.see(index, record, findings)
+        if isinstance(entry, dict):
+            source.see(index, entry, findings)
         columns.add(offset, size, turns, media.current, math.nan, usable=not findings.failed)
     for fold in folds:
         fold.finish(findings)
@@ -73,7 +76,8 @@ def probe_videophy2(ref: DatasetRef, progress: Progress | None = None) -> Datase
         if any(headers[number] is None for number in frozen.media_of(record_number)):
             frozen.usable[record_number] = False
     found = (*findings.findings(), *name_records(results, media.files, frozen))
-    return DatasetFacts(ref.label, meta, meta.parent, videophy2_sha256(meta), frozen, headers, found)
+    sha256 = videophy2_sha256(meta)
+    return DatasetFacts(ref.label, meta, meta.parent, sha256, frozen, headers, found, cuts=source.cuts)
 
 
 def videophy2_sha256(meta: Path) -> str:

@@ -143,6 +143,15 @@ def _summary(facts: Facts) -> Mapping[str, JsonValue]:
             }
             for label, data in facts.datasets.items()
         },
+        "trained_on": [
+            {
+                "run": str(told.run),
+                "annotation": str(told.data.annotation) if told.data is not None else None,
+                "compared": told.data.num_records - len(told.left_out) if told.data is not None else 0,
+                "trouble": told.trouble,
+            }
+            for told in facts.trained_on
+        ],
     }
 
 

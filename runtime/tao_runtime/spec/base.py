@@ -111,6 +111,10 @@ class Spec(Section):
     def models(self) -> tuple[ModelRef, ...]:
         """The models this spec loads, the one that is acted on first."""
 
+    def judged(self) -> tuple[ModelRef, ...]:
+        """Return the models whose training decides what a score means; they may be runs of ours, or parts of one."""
+        return self.models()
+
     @abstractmethod
     def output_dir(self) -> str:
         """Where the run is written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,7 +46,7 @@ def move_text(groups: list[Group]) -> str:
         if not mine:
             continue
         count = sum(len(group.records[side]) for group in mine)
-        names = ", ".join(f"{group.name} (records {_records(group.records[side])})" for group in mine[:SHOWN])
+        names = ", ".join(f"{group.name} (records {shown(group.records[side])})" for group in mine[:SHOWN])
         more = f" and {len(mine) - SHOWN:,} more groups" if len(mine) > SHOWN else ""
         moves.append(
             f"move {count:,} {'validation' if side == 'val' else 'training'} records to {other}: {names}{more}"
@@ -54,15 +54,49 @@ def move_text(groups: list[Group]) -> str:
     return "split by groups: " + "; ".join(moves)
 
 
-def _records(records: tuple[int, ...]) -> str:
+def shown(records: Sequence[int]) -> str:
+    """Return the first of some records, for a sentence."""
     return ", ".join(map(str, records[:SHOWN])) + (", ..." if len(records) > SHOWN else "")
 
 
-def by_content(facts: Facts) -> list[Group]:
-    """Return the groups of files with the same bytes."""
-    owners = {side: owners_of(facts.datasets[side]) for side in SIDES}
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two sets that must share nothing: one is learnt from, the other judges what was learnt."""
+
+    train: DatasetFacts
+    val: DatasetFacts  # of a training, or what an evaluation asks
+    same_content: tuple[tuple[Path, ...], ...]  # files of the two that hold the same bytes
+    left_out: frozenset[int] = frozenset()  # training records that nothing is learnt from
+
+    def owners(self) -> dict[str, dict[Path, list[int]]]:
+        """Return, by side, the records that name each file."""
+        train = owners_of(self.train)
+        if self.left_out:
+            kept = {path: [one for one in records if one not in self.left_out] for path, records in train.items()}
+            train = {path: records for path, records in kept.items() if records}
+        return {"train": train, "val": owners_of(self.val)}
+
+
+def pair_of(facts: Facts) -> Pair | None:
+    """Return the training and the validation set of a training; None if there are not both, or they are one file."""
+    if not both_sides(facts):
+        return None
+    return Pair(facts.datasets["train"], facts.datasets["val"], facts.same_content)
+
+
+def by_path(pair: Pair) -> list[Group]:
+    """Return the groups of one file each that both sets name by the same path."""
+    owners = pair.owners()
+    both = [path for path in owners["val"] if path in owners["train"]]
+    return [Group(path.name, {side: tuple(owners[side][path]) for side in SIDES}, (path, path)) for path in both]
+
+
+def by_content(pair: Pair) -> list[Group]:
+    """Return the groups of files with the same bytes; a file that both sets name is no copy of another."""
+    owners = pair.owners()
+    owners["val"] = {path: records for path, records in owners["val"].items() if path not in owners["train"]}
     groups = []
-    for paths in facts.same_content:
+    for paths in pair.same_content:
         files = {side: [path for path in paths if path in owners[side]] for side in SIDES}
         if all(files.values()):
             records = {side: tuple(sorted(r for path in files[side] for r in owners[side][path])) for side in SIDES}
@@ -70,13 +104,13 @@ def by_content(facts: Facts) -> list[Group]:
     return groups
 
 
-def by_source(facts: Facts) -> list[Group]:
+def by_source(pair: Pair) -> list[Group]:
     """Return the groups of clips cut from the same source video; files that are themselves the same are left out."""
-    owners = {side: owners_of(facts.datasets[side]) for side in SIDES}
-    same = (owners["train"].keys() & owners["val"].keys()) | {path for paths in facts.same_content for path in paths}
-    sources: dict[str, dict[str, list[tuple[int, Path, Cut]]]] = defaultdict(lambda: {side: [] for side in SIDES})
-    for side in SIDES:
-        cuts = placed_cuts(facts.datasets[side], owners[side])
+    owners = pair.owners()
+    same = (owners["train"].keys() & owners["val"].keys()) | {path for paths in pair.same_content for path in paths}
+    sources: dict[str, dict[str, list[Clip]]] = defaultdict(lambda: {side: [] for side in SIDES})
+    for side, data in (("train", pair.train), ("val", pair.val)):
+        cuts = placed_cuts(data, owners[side])
         common = common_sources(cuts)
         for record, path, cut in cuts:
             if cut.source not in common and path not in same:
@@ -153,7 +187,7 @@ def _where(spec: Spec) -> str:
 @rule("dataset/train-val-same-content", "warning", actions=("train",), source=_SCORE)
 def same_content(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     """No file of the validation set holds the same bytes as one of the training set, under whatever name."""
-    if not both_sides(facts) or not (groups := by_content(facts)):
+    if (pair := pair_of(facts)) is None or not (groups := by_content(pair)):
         return
     count = sum(len(group.records["val"]) for group in groups)
     first, second = groups[0].example
@@ -165,7 +199,7 @@ def same_content(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Proble
 @rule("dataset/train-val-same-source", "warning", actions=("train",), source=_SCORE)
 def same_source(spec: Spec, facts: Facts, plan: Plan | None) -> Iterator[Problem]:
     """No clip of the validation set is cut from a video that the training set has clips of, by records or names."""
-    if not both_sides(facts) or not (groups := by_source(facts)):
+    if (pair := pair_of(facts)) is None or not (groups := by_source(pair)):
         return
     count, overlap = sum(len(group.records["val"]) for group in groups), sum(group.overlaps for group in groups)
     first, second = groups[0].example

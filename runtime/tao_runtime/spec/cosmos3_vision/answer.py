@@ -26,6 +26,9 @@ class EvaluateSpec(VisionSpec):
     def models(self) -> tuple[ModelRef, ...]:
         return self.model.refs()
 
+    def judged(self) -> tuple[ModelRef, ...]:
+        return self.model.judged()
+
 
 class InferenceSpec(VisionSpec):
     """Video from a prompt, and where given from a picture or a clip."""

@@ -29,6 +29,9 @@ class EvaluateSpec(TextSpec):
     def models(self) -> tuple[ModelRef, ...]:
         return self.model.refs()
 
+    def judged(self) -> tuple[ModelRef, ...]:
+        return self.model.judged()
+
 
 class InferenceSpec(TextSpec):
     """Video from a prompt."""

@@ -28,6 +28,9 @@ class EvaluateSpec(VideoSpec):
     def models(self) -> tuple[ModelRef, ...]:
         return self.model.refs()
 
+    def judged(self) -> tuple[ModelRef, ...]:
+        return self.model.judged()
+
 
 class InferenceSpec(VideoSpec):
     """Video from a prompt and a picture or a clip."""

@@ -57,6 +57,11 @@ class JudgedModel(TunedModel):
         more = (ModelRef("baseline", beside, f"{prefix}baseline_path"),) if beside else ()
         return (*super().refs(prefix), *more)
 
+    def judged(self, prefix: str = "model.") -> tuple[ModelRef, ...]:
+        """Return what is judged: also a commit, which takes the place of other weights and is no model by itself."""
+        commit = (ModelRef("commit", self.commit, f"{prefix}commit"),) if self.commit else ()
+        return (*commit, *self.refs(prefix))
+
 
 class Sampling(Section):
     """How video is made from noise."""
