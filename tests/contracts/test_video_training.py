@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from video_runs import is_packed, make_material, run_dir, two_ranks, write_video_spec
 
+from factory import make_image
 from runs import events, losses, tao, tensors, training, wait_until
 
 torch = pytest.importorskip("torch")
@@ -144,6 +145,8 @@ def test_inference_makes_a_video_of_each_prompt(family: str, unbroken: Path, tmp
         "inference": {"prompts_path": str(tmp_path / "prompts.jsonl"), "size": size, "num_frames": 17, "fps": 16.0}
         | {"num_steps": 2, "guidance": 2.0},
     }
+    if family == "cosmos_predict2":
+        spec["inference"]["input_path"] = str(make_image(tmp_path / "start.png"))
     (tmp_path / "inference.yaml").write_text(json.dumps(spec))
     has_checker = family == "cosmos3_vision"
     done = tao("inference", "--spec", str(tmp_path / "inference.yaml"), cwd=tmp_path, want=0 if has_checker else 3)
