@@ -216,7 +216,7 @@ def test_a_transformer_and_a_codec_of_diffusers(tmp_path: Path) -> None:
     assert len(list((tmp_path / "transformer").glob("*.safetensors"))) > 1
 
 
-@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("lora", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_our_own_run(lora: bool, demo_material: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     table = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}

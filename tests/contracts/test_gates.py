@@ -77,7 +77,7 @@ def with_nan(values: Tensors) -> Tensors:
     return values
 
 
-@pytest.mark.parametrize("nproc", [1, 2])
+@pytest.mark.parametrize("nproc", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_sound_run_passes_every_gate(demo_material: Path, tmp_path: Path, nproc: int) -> None:
     changes = {"policy__parallelism__dp_shard_size": nproc, "policy__lora": {**LORA, "modules_to_save": ["visual"]}}
     batch = {"train__train_batch_per_replica": 8 // nproc, "train__train_policy__mini_batch": 8 // nproc}

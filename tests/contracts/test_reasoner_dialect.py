@@ -52,7 +52,8 @@ def train(folder: Path, material: Path, data: Path, *, nproc: int = 1, **changes
 
 
 @pytest.mark.parametrize(
-    "data", [pytest.param({}, id="samples", marks=pytest.mark.slow), pytest.param(PACKED, id="packs")]
+    "data",
+    [pytest.param({}, id="samples", marks=pytest.mark.slow), pytest.param(PACKED, id="packs", marks=pytest.mark.slow)],
 )
 def test_the_split_does_not_matter(demo_material: Path, tmp_path: Path, data: dict[str, Any]) -> None:
     changes = {f"dataloader_train__{name}": value for name, value in data.items()}

@@ -86,6 +86,10 @@ def sharded_ranks_equal_one() -> None:
         assert (grad - one.grad).abs().max() < 1e-6 * max(1, one.grad.abs().max()), name
 
 
-@pytest.mark.parametrize("law", [two_ranks_equal_one, sharded_ranks_equal_one], ids=lambda law: law.__name__)
+@pytest.mark.parametrize(
+    "law",
+    [pytest.param(two_ranks_equal_one, marks=pytest.mark.slow), sharded_ranks_equal_one],
+    ids=lambda law: law.__name__,
+)
 def test_on_two_ranks(law, tmp_path: Path) -> None:
     on_ranks(law, tmp_path)

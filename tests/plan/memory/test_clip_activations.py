@@ -167,7 +167,10 @@ PARTLY = [
 ]
 
 
-@pytest.mark.parametrize(("family", "mode", "keys"), PARTLY)
+@pytest.mark.parametrize(
+    ("family", "mode", "keys"),
+    [pytest.param(*each, marks=() if each[1] == "full" or each[2] else pytest.mark.slow) for each in PARTLY],
+)
 def test_adapters_and_chosen_weights_keep_only_what_they_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, mode: Recompute, keys: tuple[str, ...]
 ) -> None:

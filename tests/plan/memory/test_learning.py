@@ -111,7 +111,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "mode"), CASES)
+def case(name: str, mode: str) -> object:
+    """Recomputation in full, which most runs use, is tried by every run of the tests; the rest by the long ones."""
+    return pytest.param(name, mode, marks=() if mode == "full" else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "mode"), [case(*each) for each in CASES])
 def test_the_engine_keeps_as_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, mode: Recompute) -> None:
     # A CPU keeps what was dropped as numbers of the computing type, not as bytes.
     monkeypatch.setattr("tao_runtime.plan.memory.learning.MASK", 2 * MASK)
