@@ -53,6 +53,22 @@ def test_records_of_a_file(tmp_path: Path) -> None:
     assert again.summary() == done.summary()
 
 
+def test_a_file_that_is_an_array(tmp_path: Path) -> None:
+    world = StructuredProject(tmp_path / "world", "cosmos3_vision")
+    file = world.data / "train" / "video_dataset_file.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    records[1]["vision_path"] = "gone.mp4"
+    (world.data / "train" / "clips.json").write_text(json.dumps(records))
+    world.set(dataloader_train__dataset_file="train/clips.json")
+    done = fix(world, tmp_path / "fixed")
+    assert quarantined(done) == [(1, "clips/header")]
+    assert done.remaining is not None and done.remaining.ok
+    for record in records:  # nothing is left of it: an empty copy, and no traceback
+        record["vision_path"] = "gone.mp4"
+    (world.data / "train" / "clips.json").write_text(json.dumps(records))
+    assert not fix(world, tmp_path / "fixed").summary()["ok"]
+
+
 def test_a_folder(tmp_path: Path) -> None:
     world = StructuredProject(tmp_path / "world", "cosmos_predict2")
     (world.data / "videos" / "0.mp4").write_bytes(b"no video")

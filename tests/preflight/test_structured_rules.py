@@ -252,7 +252,8 @@ def test_good_input_has_no_finding(tmp_path: Path, family: str, action: str) -> 
 def test_the_patch_of_a_finding_makes_the_check_pass(tmp_path: Path, family: str, breaker: Break) -> None:
     world = StructuredProject(tmp_path / "world", family)
     breaker(world)
-    findings = world.report().findings
+    # How long a run shall be is for its owner: that rule has no patch.
+    findings = [finding for finding in world.report().findings if finding.rule != "structured/repeats"]
     assert findings
     for finding in findings:
         assert finding.fix is not None and finding.fix.patch is not None

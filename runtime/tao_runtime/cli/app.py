@@ -34,6 +34,7 @@ app.command()(loop.demo)
 for command in (run.train, run.evaluate, run.inference, run.quantize):
     app.command()(command)
 
+TRACE_S = 300.0
 Spec = Annotated[Path, typer.Option("--spec", "-s", help="Spec file: YAML, TOML or JSON.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Overrides: key.path=value", metavar="[KEY=VALUE]...")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -125,7 +126,7 @@ def plan(
         bool, typer.Option("--trace", help="Run one step without numbers, and show its memory beside the estimate.")
     ] = False,
     trace_limit: Annotated[
-        float | None, typer.Option("--trace-limit", min=1, help="Seconds a trace may take; 300 unless given.")
+        float | None, typer.Option("--trace-limit", min=1, help=f"Seconds a trace may take; {TRACE_S:g} unless given.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -139,7 +140,9 @@ def plan(
     if trace:
         from tao_runtime.cli.trace import show_trace
 
-        raise typer.Exit(show_trace(spec, overrides or [], nproc=nproc, limit_s=trace_limit or 300.0, as_json=as_json))
+        raise typer.Exit(
+            show_trace(spec, overrides or [], nproc=nproc, limit_s=trace_limit or TRACE_S, as_json=as_json)
+        )
     if fit is not None:
         from tao_runtime.cli.fit import show_fit
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import defaultdict
@@ -16,6 +15,7 @@ from pydantic import JsonValue
 from tao_runtime.data.embedded import EMBEDDINGS
 from tao_runtime.data.facts import DatasetFacts
 from tao_runtime.data.fold import At, Listener, RuleInfo
+from tao_runtime.data.json_stream import iter_array
 from tao_runtime.data.patch import Patch, apply_patch, disjoint
 from tao_runtime.data.paths import lies_in, link_or_copy, size_of
 from tao_runtime.data.record_repair import Repaired
@@ -23,7 +23,7 @@ from tao_runtime.data.references import SUFFIXES
 from tao_runtime.data.rewrite import Rewritten, set_apart, whole
 from tao_runtime.data.rewrite import rewrite as rewrite_records
 from tao_runtime.data.t5 import find_embedding
-from tao_runtime.data.video_folder import METAS, SUFFIX, VIDEOS, probe_video_folder
+from tao_runtime.data.video_folder import METAS, SUFFIX, VIDEOS, clip_files, probe_video_folder
 from tao_runtime.data.video_jsonl import embedding_stem, probe_video_jsonl
 from tao_runtime.errors import InputError
 from tao_runtime.spec.base import DatasetRef
@@ -89,23 +89,22 @@ def _fits(files: Iterable[Path], folder: Path) -> None:
 def _lines(ref: DatasetRef, folder: Path, repair: ClipRepair) -> Rewritten:
     source, root = Path(ref.annotation), repair.facts.media_root
     done = rewrite_records(source, folder / source.name, repair)
-    with done.target.open(encoding="utf-8") as lines:
-        for line in lines:
-            record: dict[str, Any] = json.loads(line)
-            name = record["vision_path"]
-            if not Path(name).is_absolute() and lies_in(os.path.realpath(folder / name), (os.path.realpath(folder),)):
-                link_or_copy(root / name, folder / name)
-            for number in range(len(record["t2w_windows"])):
-                stem = embedding_stem(source, name, number)
-                if (embedding := find_embedding(stem.parent, stem.name)) is not None:
-                    link_or_copy(embedding, folder / embedding.relative_to(source.parent))
+    for _, _, _, value in iter_array(done.target) if done.kept else ():
+        record: Any = value  # it passed its rules
+        name = record["vision_path"]
+        if not Path(name).is_absolute() and lies_in(os.path.realpath(folder / name), (os.path.realpath(folder),)):
+            link_or_copy(root / name, folder / name)
+        for number in range(len(record["t2w_windows"])):
+            stem = embedding_stem(source, name, number)
+            if (embedding := find_embedding(stem.parent, stem.name)) is not None:
+                link_or_copy(embedding, folder / embedding.relative_to(source.parent))
     return done
 
 
 def _misnamed(root: Path) -> dict[Path, str]:
     """Return videos that are no clips only for their suffix, with the name that makes them clips."""
     folder = root / VIDEOS
-    taken = {path.stem for path in folder.glob(f"*{SUFFIX}")}
+    taken = {path.stem for path in clip_files(root)}
     videos = [path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES["video"]]
     told = [path for path in videos if (root / METAS / f"{path.stem}.txt").is_file()]
     return {path: path.stem + SUFFIX for path in told if path.suffix != SUFFIX and path.stem not in taken}
@@ -114,14 +113,11 @@ def _misnamed(root: Path) -> dict[Path, str]:
 def _folder(ref: DatasetRef, folder: Path, repair: ClipRepair, strange: dict[Path, str]) -> Rewritten:
     root = Path(ref.annotation)
     done = Rewritten(folder, folder.with_suffix(".quarantine.jsonl"), folder.with_suffix(".diff"))
-    files = {header.path for header in repair.facts.media if header is not None}
-    names = sorted((root / VIDEOS).glob(f"*{SUFFIX}"))
     with ExitStack() as stack:
         apart, diff = stack.enter_context(whole(done.quarantine)), stack.enter_context(whole(done.diff))
-        for record, file in enumerate(names):
+        for record, file in enumerate(clip_files(root)):
             done.records += 1
-            reasons = repair.reasons(record) or (() if file in files else ("clips/header: does not open",))
-            if reasons:
+            if reasons := repair.reasons(record):
                 done.reasons[reasons[0].partition(":")[0]] += 1
                 apart.write(set_apart(record, reasons, {"video": str(file)}))
                 continue

@@ -42,7 +42,7 @@ def probe_video_folder(
         raise InputError(f"{root}: has no folder {VIDEOS}; want {VIDEOS}/*{SUFFIX} and {METAS}/*.txt")
     clips = ClipSet(ref, root, root / VIDEOS, listen=listen)
     embeddings = EmbeddingFold(clips.findings)
-    paths = _clips(root)
+    paths = clip_files(root)
     for index, path in enumerate(paths):
         clips.findings.failed = False
         meta = root / METAS / f"{path.stem}.txt"
@@ -102,18 +102,19 @@ def _mark(path: Path, caption: str) -> bytes:
 def folder_sha256(root: Path) -> str:
     """Return the hash that probing gives a folder: of every clip's name, size and caption."""
     digest = hashlib.sha256()
-    for path in _clips(root):
+    for path in clip_files(root):
         digest.update(_mark(path, read_caption(root, path.stem)))
     return digest.hexdigest()
 
 
-def _clips(root: Path) -> list[Path]:
+def clip_files(root: Path) -> list[Path]:
+    """Return the clips of a folder, in the order of its records."""
     return sorted((root / VIDEOS).glob(f"*{SUFFIX}"))
 
 
 def read_clip(root: Path, offset: int, size: int = 0) -> Mapping[str, object]:
     """Return clip `offset` of a folder: its file, its caption, and the file of its embedding or None."""
-    return read_file(root, _clips(root)[offset])
+    return read_file(root, clip_files(root)[offset])
 
 
 def read_file(root: Path, path: Path) -> Mapping[str, object]:
