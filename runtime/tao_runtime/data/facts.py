@@ -129,6 +129,7 @@ class ModelFacts:
     is_adapter: bool = False  # a peft adapter directory
     weights_sha256: str | None = None  # of headers and pieces (data/digest.py); None if not local or not whole
     files_sha256: str | None = None  # of all its files that are no weights; None if not local
+    is_pipeline: bool = False  # a folder of diffusers, its network inside
     is_file: bool = False  # one file of weights, not a directory
     text_length: int | None = None  # most tokens of a text, by the tokenizer that belongs to it
     tokenizer: Mapping[str, object] = field(default_factory=dict)  # config of the video tokenizer beside it

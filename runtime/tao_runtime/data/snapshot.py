@@ -109,6 +109,7 @@ def probe_model(ref: ModelRef) -> ModelFacts:
         is_adapter=is_adapter,
         weights_sha256=_digest(folder, shards, is_sharded=is_sharded) if whole else None,
         files_sha256=files_digest(directory),
+        is_pipeline=is_file(directory / PIPELINE),
         text_length=_text_length(directory),
         tokenizer=read_json(directory / VIDEO_TOKENIZER / "config.json"),
     )

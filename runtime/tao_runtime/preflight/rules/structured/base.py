@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from tao_runtime.data.facts import Facts
-from tao_runtime.data.paths import is_file
 from tao_runtime.data.snapshot import PIPELINE
 from tao_runtime.preflight.rule import Problem, rule
 from tao_runtime.preflight.rules.structured import VIDEO
@@ -27,7 +26,7 @@ def base_layout(spec: Any, facts: Facts, plan: object) -> Iterator[Problem]:
         model = facts.models.get(label)
         if model is None or model.directory is None or model.is_adapter:
             continue
-        if not is_file(model.directory / PIPELINE):
+        if not model.is_pipeline:
             fix = "name the folder of the released pipeline, or the export of a run; of upstream's files "
             fix += f"`tao-run convert {model.directory} --family {spec.family} --like PIPELINE --out DIR` makes one"
             want = f"a pipeline folder of diffusers: {PIPELINE}, transformer/, vae/"
